@@ -1,0 +1,1 @@
+"""Get images in, keep them, know where they came from."""

@@ -1,0 +1,317 @@
+"""Every table of the record book on one page; `docs/catalog.md` draws them.
+
+Times are ISO 8601 text in UTC. Image ids are the sha256 of the original bytes, in hex. Rows of `annotation`,
+`prediction`, `rejection` and `erratum` can only be added: triggers refuse UPDATE and DELETE (see `APPEND_ONLY`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+APPEND_ONLY = ("annotation", "prediction", "rejection", "erratum")
+
+
+def _image() -> Column[str]:
+    return Column("image", Text, ForeignKey("image.id"), nullable=False)
+
+
+def _concept() -> Column[str]:
+    return Column("concept", Text, ForeignKey("concept.name"), nullable=False)
+
+
+concept = Table(
+    "concept",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("labels", JSON, nullable=False),  # the concept first, "none of them" last
+    Column("queries", JSON, nullable=False),  # label -> search words
+    Column("synsets", JSON, nullable=False),  # label -> WordNet 3.0 id
+    Column("exclude", JSON, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+image = Table(
+    "image",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("bytes", Integer, nullable=False),
+    Column("width", Integer, nullable=False),  # after EXIF orientation, in pixels
+    Column("height", Integer, nullable=False),
+    Column("format", Text, nullable=False),  # JPEG, PNG, WEBP, GIF, AVIF: as decoded, not as named
+    Column("mode", Text, nullable=False),  # Pillow's word for the stored pixels: RGB, CMYK, I;16, ...
+    Column("frames", Integer, nullable=False),
+    Column("orientation", Integer, nullable=False),  # EXIF tag 274; 1 is upright
+    Column("preview_pack", Text),  # null: the original is small enough to be its own preview
+    Column("preview_offset", Integer),
+    Column("preview_bytes", Integer),
+    Column("added_at", Text, nullable=False),
+)
+
+sighting = Table(
+    "sighting",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _image(),
+    _concept(),
+    Column("label", Text, nullable=False),  # the label whose query found it
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("creator", Text, nullable=False),
+    Column("creator_url", Text, nullable=False),
+    Column("license", Text, nullable=False),
+    Column("license_version", Text, nullable=False),
+    Column("license_url", Text, nullable=False),
+    Column("license_jurisdiction", Text, nullable=False),
+    Column("license_evidence", Text, nullable=False),  # which field of which answer said so
+    Column("query", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+    UniqueConstraint("concept", "source", "source_id", "image"),
+    Index(None, "image"),
+    Index(None, "url"),
+)
+
+rejection = Table(
+    "rejection",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _concept(),
+    Column("source", Text, nullable=False),
+    Column("source_id", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("page", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("seen_at", Text, nullable=False),
+    UniqueConstraint("concept", "source", "source_id", "reason"),
+)
+
+fingerprint = Table(
+    "fingerprint",
+    metadata,
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("algorithm", Text, primary_key=True),  # name and parameters: phash64/lanczos32
+    Column("value", Text, nullable=False),  # hex
+    Column("quality", Float, nullable=False),  # 0 flat .. 1; flat pictures are not matched
+)
+
+dedup_pass = Table(
+    "dedup_pass",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("settings", JSON, nullable=False),
+    Column("images", Integer, nullable=False),
+    Column("digest", Text, nullable=False),  # over the duplicate rows: an equal result writes no new pass
+    Column("at", Text, nullable=False),
+)
+
+duplicate = Table(
+    "duplicate",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("dedup_pass", Integer, ForeignKey("dedup_pass.id"), nullable=False),
+    _image(),  # the copy that is set aside
+    Column("keeper", Text, ForeignKey("image.id"), nullable=False),
+    Column("distance", Integer, nullable=False),  # bits of 64; 0 for equal pixels
+    Column("method", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # why the keeper was kept
+    UniqueConstraint("dedup_pass", "image"),
+)
+
+pool = Table(
+    "pool",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _concept(),
+    _image(),
+    Column("label", Text, nullable=False),  # what it was collected as; people decide what it is
+    Column("role", Text, nullable=False),  # positive, negative
+    Column("tier", Text, nullable=False),  # positive, near, mid, far, given
+    Column("reason", Text, nullable=False),
+    Column("checks", JSON, nullable=False),
+    Column("added_at", Text, nullable=False),
+    UniqueConstraint("concept", "image"),
+)
+
+split = Table(
+    "split",
+    metadata,
+    Column("concept", Text, ForeignKey("concept.name"), primary_key=True),
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("name", Text, nullable=False),  # train, validation, test
+    Column("rule", Text, nullable=False),  # the keyed hash and shares that drew it
+    Column("frozen_at", Text, nullable=False),
+)
+
+annotator = Table(
+    "annotator",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("email", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+round_ = Table(
+    "round",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _concept(),
+    Column("name", Text, nullable=False),
+    Column("purpose", Text, nullable=False),  # holdout (validation and test, blind), pool
+    Column("labels", JSON, nullable=False),
+    Column("guideline", Text, nullable=False),
+    Column("guideline_hash", Text, nullable=False),
+    Column("overlap", Integer, nullable=False),
+    Column("blind", Boolean, nullable=False),
+    Column("proposals", Boolean, nullable=False),
+    Column("projects", JSON, nullable=False),  # annotator -> Label Studio project id
+    Column("opened_at", Text, nullable=False),
+    UniqueConstraint("concept", "name"),
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("round", Integer, ForeignKey("round.id"), nullable=False),
+    _image(),
+    Column("annotator", Text, ForeignKey("annotator.name"), nullable=False),
+    Column("project", Integer, nullable=False),  # Label Studio's ids
+    Column("studio_task", Integer, nullable=False),
+    Column("prediction", Integer, ForeignKey("prediction.id")),  # the proposal that is shown, if any
+    Column("pushed_at", Text, nullable=False),
+    UniqueConstraint("round", "image", "annotator"),
+)
+
+annotation = Table(
+    "annotation",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("task", Integer, ForeignKey("task.id")),
+    _concept(),
+    _image(),
+    Column("annotator", Text, ForeignKey("annotator.name"), nullable=False),
+    Column("state", Text, nullable=False),  # answered, unsure ("can't tell"), skipped, deleted
+    Column("label", Text),  # null unless answered
+    Column("note", Text, nullable=False),
+    Column("seconds", Float),
+    Column("proposal", Text),  # the label that was shown, if any
+    Column("proposal_kept", Boolean),
+    Column("studio_annotation", Integer),
+    Column("studio_updated_at", Text),
+    Column("studio_updated_by", Text),
+    Column("content", Text, nullable=False),  # sha256 of the answer as pulled: the key of "only what is new"
+    Column("supersedes", Integer, ForeignKey("annotation.id")),
+    Column("seen_at", Text, nullable=False),
+    UniqueConstraint("content"),
+    Index(None, "concept", "image"),
+)
+
+consensus = Table(
+    "consensus",
+    metadata,
+    Column("concept", Text, ForeignKey("concept.name"), primary_key=True),
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("label", Text),  # null: a tie, or nobody could tell
+    Column("confidence", Float, nullable=False),  # share of the votes for `label`
+    Column("method", Text, nullable=False),
+    Column("votes", JSON, nullable=False),  # label -> number of annotators
+    Column("settled_at", Text, nullable=False),
+)
+
+erratum = Table(
+    "erratum",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _concept(),
+    _image(),
+    Column("annotation", Integer, ForeignKey("annotation.id")),
+    Column("was", Text, nullable=False),
+    Column("should_be", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("opened_by", Text, nullable=False),
+    Column("opened_at", Text, nullable=False),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    _concept(),
+    Column("path", Text, nullable=False),  # of the Parquet manifest, relative to the data folder
+    Column("config", JSON, nullable=False),
+    Column("counts", JSON, nullable=False),  # split -> label -> images
+    Column("made_at", Text, nullable=False),
+)
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("run", Text, primary_key=True),  # hash of snapshot, protocol, config, source tree, seed
+    _concept(),
+    Column("snapshot", Text, ForeignKey("snapshot.digest"), nullable=False),
+    Column("state", Text, nullable=False),  # running, finished
+    Column("config", JSON, nullable=False),
+    Column("metrics", JSON),
+    Column("path", Text, nullable=False),  # of the run folder, relative to the data folder
+    Column("started_at", Text, nullable=False),
+    Column("finished_at", Text),
+)
+
+model_run = Table(
+    "model_run",
+    metadata,
+    Column("id", Text, primary_key=True),  # what Label Studio shows as the model version
+    Column("experiment", Text, ForeignKey("experiment.run")),
+    Column("backbone", Text, nullable=False),
+    Column("weights_digest", Text, nullable=False),
+    Column("transform_digest", Text, nullable=False),
+    Column("made_at", Text, nullable=False),
+)
+
+prediction = Table(
+    "prediction",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("model_run", Text, ForeignKey("model_run.id"), nullable=False),
+    _concept(),
+    _image(),
+    Column("label", Text, nullable=False),
+    Column("score", Float, nullable=False),  # probability of `label`
+    Column("probabilities", JSON, nullable=False),  # label -> probability
+    Column("predicted_at", Text, nullable=False),
+    UniqueConstraint("model_run", "concept", "image"),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("phash", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("buried_at", Text, nullable=False),
+)

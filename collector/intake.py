@@ -1,0 +1,156 @@
+"""The single door into a workspace: bytes and where they were seen become an image, or a rejection with its reason.
+
+The order on disk is object, preview, row (collector/store.py); a picture is acknowledged when its row is committed.
+Whatever a stranger's file does to the decoder, the result is one row, never an exception.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from collector.catalog import images
+from collector.config import IntakeConfig
+from collector.errors import Busy
+from collector.fingerprints import Fingerprint, fingerprints
+from collector.records import Kept, Known, Outcome, Rejected, Sighting
+from collector.workspace import Workspace
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+PREVIEW_SIDE = 288
+ORIENTATION = 274  # the EXIF tag
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one decode of a file tells: upright size in pixels, fingerprints, and a preview if the original is large."""
+
+    width: int
+    height: int
+    format: str
+    mode: str
+    frames: int
+    orientation: int
+    fingerprints: list[Fingerprint]
+    preview: bytes | None
+
+
+@contextmanager
+def taking_in(ws: Workspace) -> Iterator[None]:
+    """Wrap a step that takes images in: several may run at once, and the first sweeps what a killed one left."""
+    try:
+        with ws.lock("intake"):
+            ws.store.sweep(images.ids(ws.catalog))
+    except Busy:
+        pass  # another intake is running; its fresh objects have no row yet
+    with ws.lock("intake", shared=True, wait_s=60):
+        yield
+
+
+def take_in(ws: Workspace, data: bytes, sighting: Sighting) -> Outcome:
+    """Judge the bytes, store them durably, and write down the sighting or the rejection."""
+    decoded = decode(data, ws.section(IntakeConfig))
+    if isinstance(decoded, Rejected):
+        images.reject(ws.catalog, sighting, decoded)
+        return decoded
+    image = ws.store.put(data)
+    if images.add_sighting(ws.catalog, image, sighting):
+        return Known(image)
+    preview = ws.store.put_preview(decoded.preview) if decoded.preview else None
+    record = {
+        "id": image,
+        "bytes": len(data),
+        "width": decoded.width,
+        "height": decoded.height,
+        "format": decoded.format,
+        "mode": decoded.mode,
+        "frames": decoded.frames,
+        "orientation": decoded.orientation,
+        "preview_pack": preview.pack if preview else None,
+        "preview_offset": preview.offset if preview else None,
+        "preview_bytes": preview.size if preview else None,
+    }
+    added = images.add(ws.catalog, record, decoded.fingerprints, sighting)
+    return Kept(image) if added else Known(image)
+
+
+def decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
+    """Decode an untrusted file once; any failure is a `Rejected` with one of a few fixed reasons."""
+    if not data:
+        return Rejected("empty", "0 bytes")
+    if len(data) > config.max_bytes:
+        return Rejected("too-large", f"{len(data)} bytes, more than intake.max_bytes = {config.max_bytes}")
+    if _looks_like_markup(data):
+        return Rejected("not-an-image", "the file is HTML or XML")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata are not ours to print
+            return _decode(data, config)
+    except Exception as error:  # a hostile file raises nearly anything: SyntaxError, RuntimeError, struct.error, ...
+        return Rejected("broken", f"{type(error).__name__}: {error}"[:300])
+
+
+def _decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
+    try:
+        opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        return Rejected("too-many-pixels", str(error))
+    except UnidentifiedImageError:
+        return Rejected("not-an-image", f"none of {', '.join(FORMATS)}; it begins with {data[:8]!r}")
+    with opened as file:
+        width, height = file.size
+        if width * height > config.max_pixels:
+            return Rejected("too-many-pixels", f"{width} x {height}, more than {config.max_pixels} pixels")
+        if min(width, height) < config.min_side:
+            return Rejected("too-small", f"{width} x {height}, shorter side below {config.min_side} pixels")
+        format_, mode, frames = str(file.format), file.mode, int(getattr(file, "n_frames", 1))
+        file.seek(0)
+        orientation = int(file.getexif().get(ORIENTATION, 1) or 1)
+        file.load()
+        picture = upright_rgb(file)
+    return Decoded(
+        width=picture.width,
+        height=picture.height,
+        format=format_,
+        mode=mode,
+        frames=frames,
+        orientation=orientation,
+        fingerprints=fingerprints(picture),
+        preview=_preview(picture),
+    )
+
+
+def upright_rgb(file: Image.Image) -> Image.Image:
+    """The first frame as an upright 8-bit RGB picture; transparency on white, 16-bit gray scaled down."""
+    picture = ImageOps.exif_transpose(file)
+    if picture.mode.startswith("I") or picture.mode == "F":
+        gray = np.asarray(picture, dtype=np.float64)
+        gray = gray / 257 if gray.max() > 255 else gray
+        picture = Image.fromarray(np.clip(gray, 0, 255).round().astype(np.uint8))
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _preview(picture: Image.Image) -> bytes | None:
+    shorter = min(picture.size)
+    if shorter < 1.5 * PREVIEW_SIDE:
+        return None
+    scale = PREVIEW_SIDE / shorter
+    size = (round(picture.width * scale), round(picture.height * scale))
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _looks_like_markup(data: bytes) -> bool:
+    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg", b"<head", b"<!--"))

@@ -1,0 +1,104 @@
+"""What travels between the steps: frozen records without any input or output of their own.
+
+An *image* is a set of unique bytes, named by its sha256; a *sighting* is one place where it was seen; a *concept* is a
+classification problem with a closed label set. An image knows nothing of concepts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    """A license as a fact with evidence.
+
+    `code` is one of `licenses.CODES` (`by-sa`, `cc0`, `pdm`, ...), or `own` and `unlicensed` for imported folders.
+    `evidence` says which field of which answer told us, word for word.
+    """
+
+    code: str
+    version: str = ""
+    url: str = ""
+    jurisdiction: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One place where an image was seen: what the source said of it, and which query of which concept found it."""
+
+    source: str
+    source_id: str
+    url: str
+    license: License
+    concept: str = ""
+    label: str = ""
+    query: str = ""
+    page: str = ""
+    title: str = ""
+    creator: str = ""
+    creator_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Intake stored new bytes."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The bytes were there already; the sighting was added (or was there as well)."""
+
+    image: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Intake refused the bytes; `reason` is a short fixed word, `detail` is for people."""
+
+    reason: str
+    detail: str = ""
+
+
+Outcome = Kept | Known | Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Concept:
+    """A named classification problem. `labels[0]` is the concept itself and `labels[-1]` means "none of them"."""
+
+    name: str
+    labels: tuple[str, ...]
+    queries: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    synsets: dict[str, str] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def positive(self) -> str:
+        """The label of the concept itself."""
+        return self.labels[0]
+
+    @property
+    def negative(self) -> str:
+        """The label that says "none of the others"."""
+        return self.labels[-1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a step did. Subclasses add the figures; `--json` prints the fields, the terminal prints them as a table.
+
+    `next` is the command that a person would type now, without backticks; `warnings` are repeated at the end.
+    """
+
+    next: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain JSON values; these keys are an interface (docs/json.md)."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,1 @@
+"""Get human judgement in, and measure it."""

@@ -1,0 +1,1 @@
+"""Everything that needs both images and judgement: snapshots, training, proposals, reports, the command line."""
