@@ -22,8 +22,8 @@ from collector.registry import did_you_mean
 
 PREFIX = "COLLECT__"
 SECTIONS = (
-    "workspace", "intake", "crawl", "sources", "dedup", "negatives", "label", "agreement", "snapshot", "train",
-    "prelabel", "concepts",
+    "workspace", "intake", "crawl", "sources", "dedup", "negatives", "splits",
+    "label", "agreement", "snapshot", "train", "prelabel", "concepts",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ class IntakeConfig(Section):
     """What a picture must be to be kept."""
 
     section = "intake"
-    min_side: int = Field(96, ge=1, description="refuse pictures whose shorter side is below this, in pixels")
+    min_side: int = Field(64, ge=1, description="refuse pictures whose shorter side is below this, in pixels")
     max_pixels: int = Field(50_000_000, ge=1, description="refuse pictures above this before they are decoded")
     max_bytes: int = Field(40_000_000, ge=1, description="refuse files above this size, in bytes")
 

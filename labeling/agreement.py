@@ -88,9 +88,7 @@ def alpha(counts: Ints, *, draws: int = 1000, seed: int = 0) -> Estimate:
     columns = np.column_stack([differing, kept])
     value = float(_alpha_of_sums(columns.sum(axis=0)[None])[0])
     if math.isnan(value):
-        return _undefined(
-            len(kept), "only one label was used, so agreement by chance cannot be told from skill"
-        )
+        return _undefined(len(kept), "only one label was used, so agreement by chance cannot be told from skill")
     low, high = _interval(_alpha_of_sums(_resampled_sums(columns, draws, seed)))
     return Estimate(value, low, high, len(kept))
 
@@ -155,11 +153,7 @@ def pairs(answers: Answers) -> list[Pair]:
             table = np.bincount(a[both] * size + b[both], minlength=size * size).reshape(size, size)
             agreed = int(np.trace(table))
             by_chance = int(table.sum(axis=0) @ table.sum(axis=1))  # both sides times shared^2: exact integers
-            kappa = (
-                (shared * agreed - by_chance) / (shared**2 - by_chance)
-                if by_chance < shared**2
-                else math.nan
-            )
+            kappa = (shared * agreed - by_chance) / (shared**2 - by_chance) if by_chance < shared**2 else math.nan
             found.append(Pair(answers.annotators[i], answers.annotators[j], shared, agreed / shared, kappa))
     return found
 
@@ -246,7 +240,8 @@ def _alpha_of_sums(sums: Floats) -> Floats:
     n = margins.sum(axis=1)
     expected = n**2 - (margins**2).sum(axis=1)
     observed = (n - 1) * sums[:, 0]
-    return 1 - np.divide(observed, expected, out=np.full(len(sums), np.nan), where=expected > 0)
+    ratio: Floats = np.divide(observed, expected, out=np.full(len(sums), np.nan), where=expected > 0)
+    return 1.0 - ratio
 
 
 def _resampled_sums(columns: Floats, draws: int, seed: int) -> Floats:

@@ -81,6 +81,17 @@ def seen_ids(catalog: Catalog, concept: str, source: str) -> set[str]:
         )
 
 
+def seen_images(catalog: Catalog, concept: str, source: str) -> dict[str, str]:
+    """The source's id of everything that this concept has stored from it -> image."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            sa.select(sighting.c.source_id, sighting.c.image).where(
+                sighting.c.concept == concept, sighting.c.source == source
+            )
+        ).all()
+    return {row.source_id: row.image for row in rows}
+
+
 def rejected_ids(catalog: Catalog, concept: str, source: str) -> dict[str, str]:
     """The source's ids of everything that was refused for this concept -> the first reason."""
     with catalog.read() as connection:
@@ -126,14 +137,25 @@ def counts(catalog: Catalog, concept: str, sources: Iterable[str] | None = None)
     return len(found) + len(reasons), len({row.image for row in stored}), dict(sorted(tally.items()))
 
 
-def hashes(catalog: Catalog, algorithm: str) -> dict[str, tuple[str, float]]:
-    """Image id -> (hex value, quality) for one fingerprint algorithm."""
+def refusals(catalog: Catalog, concept: str, sources: Iterable[str]) -> dict[str, int]:
+    """Reason -> refusals from these sources, whether or not the bytes were stored before the refusal."""
+    query = (
+        sa.select(rejection.c.reason, sa.func.count().label("n"))
+        .where(rejection.c.concept == concept, rejection.c.source.in_(list(sources)))
+        .group_by(rejection.c.reason)
+        .order_by(rejection.c.reason)
+    )
     with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(fingerprint.c.image, fingerprint.c.value, fingerprint.c.quality).where(
-                fingerprint.c.algorithm == algorithm
-            )
-        ).all()
+        return {row.reason: row.n for row in connection.execute(query)}
+
+
+def hashes(catalog: Catalog, algorithm: str, image_id: str | None = None) -> dict[str, tuple[str, float]]:
+    """Image id -> (hex value, quality) for one fingerprint algorithm, of all images or of one."""
+    query = sa.select(fingerprint.c.image, fingerprint.c.value, fingerprint.c.quality).where(
+        fingerprint.c.algorithm == algorithm
+    )
+    with catalog.read() as connection:
+        rows = connection.execute(query if image_id is None else query.where(fingerprint.c.image == image_id)).all()
     return {row.image: (row.value, row.quality) for row in rows}
 
 

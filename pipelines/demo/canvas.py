@@ -118,11 +118,11 @@ class Canvas:
 
     def gradient(self, top: float, bottom: float, first: Color, last: Color) -> None:
         """Fill the full width between the rows `top` and `bottom`, from color `first` to `last`."""
-        rows = max(2, round((bottom - top) / 8))
-        strip = Image.new("RGB", (1, rows))
-        strip.putdata([mix(first, last, row / (rows - 1)) for row in range(rows)])
-        box = (0, round(top * OVERSAMPLE), self.image.width, round(bottom * OVERSAMPLE))
-        self.image.paste(strip.resize((box[2], max(1, box[3] - box[1])), Image.Resampling.BILINEAR), box[:2])
+        first_row, last_row = round(top * OVERSAMPLE), round(bottom * OVERSAMPLE)
+        band = 6
+        for row in range(first_row, last_row, band):
+            color = mix(first, last, (row - first_row) / max(1, last_row - first_row))
+            self._draw.rectangle((0, row, self.image.width, min(row + band, last_row)), fill=color)
 
     def strokes(self, count: int, box: tuple[float, float, float, float], length: Point, fill: Color) -> None:
         """`count` short brush strokes inside `box` (left, top, right, bottom), each about `length` (dx, dy)."""
@@ -132,10 +132,17 @@ class Canvas:
             end = (x + length[0] * size * self.rng.uniform(-0.6, 1), y + length[1] * size)
             self.line([(x, y), end], self.rng.uniform(0.8, 2.5), jitter(self.rng, fill, 22))
 
+    def haze(self, share: float) -> None:
+        """Fade what is painted so far: `share` of it becomes its own pale mean, so that what follows stands out."""
+        mean = self.image.resize((16, 16), Image.Resampling.NEAREST).resize((1, 1), Image.Resampling.BOX)
+        pale = [channel * 0.85 + 34 for channel in mean.tobytes()]
+        table = [round(value + (channel - value) * share) for channel in pale for value in range(256)]
+        self.image.paste(self.image.point(table))
+
     def finished(self) -> bytes:
         """The picture in uneven light and with paper grain, as JPEG bytes."""
         image = self.image.reduce(OVERSAMPLE)
-        light = Image.frombytes("L", (4, 3), bytes(self.rng.randint(150, 255) for _ in range(12)))
+        light = Image.frombytes("L", (4, 3), bytes(self.rng.randint(185, 255) for _ in range(12)))
         light = light.resize(image.size, Image.Resampling.BICUBIC)
         image = ImageChops.multiply(image, Image.merge("RGB", (light, light, light)))
         grain = Image.frombytes("L", image.size, self.rng.randbytes(image.width * image.height))

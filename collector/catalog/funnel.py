@@ -1,0 +1,150 @@
+"""Queries for the report: how far each image of a concept has come, and where the images are from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from collector.catalog.database import Catalog
+from collector.catalog.tables import (
+    annotation,
+    consensus,
+    dedup_pass,
+    experiment,
+    model_run,
+    pool,
+    prediction,
+    rejection,
+    round_,
+    sighting,
+    snapshot,
+    task,
+)
+
+
+class Pass(NamedTuple):
+    """The current pass of deduplication: `images` were compared, `threshold` is in bits of 64."""
+
+    images: int
+    threshold: int
+
+
+class Answered(NamedTuple):
+    """Images of a concept by what people did with them, later stages within earlier ones."""
+
+    sent: set[str]
+    touched: set[str]
+    labeled: set[str]
+
+
+def found(catalog: Catalog, concept: str) -> set[str]:
+    """The images that were seen for a concept."""
+    with catalog.read() as connection:
+        return set(connection.execute(sa.select(sighting.c.image).where(sighting.c.concept == concept)).scalars())
+
+
+def sources(catalog: Catalog, concept: str) -> list[str]:
+    """The sources that have shown a candidate for a concept, kept or refused, by name."""
+    with catalog.read() as connection:
+        names = [
+            connection.execute(sa.select(table.c.source).where(table.c.concept == concept).distinct()).scalars().all()
+            for table in (sighting, rejection)
+        ]
+    return sorted({name for some in names for name in some})
+
+
+def refusals(catalog: Catalog, concept: str) -> dict[str, str]:
+    """Reason -> what the latest refusal for that reason said."""
+    query = (
+        sa.select(rejection.c.reason, rejection.c.detail)
+        .where(rejection.c.concept == concept)
+        .order_by(rejection.c.id)
+    )
+    with catalog.read() as connection:
+        return {row.reason: row.detail for row in connection.execute(query)}
+
+
+def licenses(catalog: Catalog, concept: str) -> dict[tuple[str, str], int]:
+    """(source, license as written, such as `by-sa 4.0`) -> images."""
+    columns = (sighting.c.source, sighting.c.license, sighting.c.license_version, sighting.c.image)
+    with catalog.read() as connection:
+        rows = connection.execute(sa.select(*columns).where(sighting.c.concept == concept).distinct()).all()
+    return dict(Counter((row.source, f"{row.license} {row.license_version}".strip()) for row in rows))
+
+
+def creators(catalog: Catalog, concept: str) -> list[tuple[str, int]]:
+    """(creator, images), most images first; sightings that name nobody are left out."""
+    query = sa.select(sighting.c.creator, sighting.c.image).where(sighting.c.concept == concept).distinct()
+    with catalog.read() as connection:
+        tally = Counter(row.creator for row in connection.execute(query) if row.creator.strip())
+    return sorted(tally.items(), key=lambda item: (-item[1], item[0]))
+
+
+def current_pass(catalog: Catalog) -> Pass | None:
+    """The newest pass of deduplication, None before the first."""
+    query = sa.select(dedup_pass.c.images, dedup_pass.c.settings).order_by(dedup_pass.c.id.desc()).limit(1)
+    with catalog.read() as connection:
+        row = connection.execute(query).first()
+    return Pass(row.images, int(row.settings["threshold"])) if row else None
+
+
+def answered(catalog: Catalog, concept: str) -> Answered:
+    """Which images went to annotators, which of them somebody opened, and which have a label by somebody.
+
+    Only the newest answer of an annotator to an image counts.
+    """
+    sent = sa.select(task.c.image).join(round_).where(round_.c.concept == concept)
+    newest = (
+        sa.select(annotation.c.image, annotation.c.annotator, annotation.c.state)
+        .where(annotation.c.concept == concept)
+        .order_by(annotation.c.id)
+    )
+    with catalog.read() as connection:
+        tasks = set(connection.execute(sent).scalars())
+        states = {(row.image, row.annotator): row.state for row in connection.execute(newest)}
+    touched = {image for (image, _), state in states.items() if state != "deleted"}
+    labeled = {image for (image, _), state in states.items() if state == "answered"}
+    return Answered(tasks | touched, touched, labeled)
+
+
+def newest_model(catalog: Catalog, concept: str) -> str | None:
+    """The id of the model that predicted last for a concept."""
+    query = (
+        sa.select(model_run.c.id)
+        .join(prediction, prediction.c.model_run == model_run.c.id)
+        .where(prediction.c.concept == concept)
+        .order_by(prediction.c.id.desc())
+        .limit(1)
+    )
+    with catalog.read() as connection:
+        return connection.execute(query).scalar()
+
+
+def proposed(catalog: Catalog, concept: str) -> set[str]:
+    """The images that annotators see with a proposal."""
+    query = sa.select(task.c.image).join(round_).where(round_.c.concept == concept, task.c.prediction.is_not(None))
+    with catalog.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def newest_row(catalog: Catalog, concept: str) -> str:
+    """When the newest row about a concept was written; empty when there is none."""
+    columns = (
+        sighting.c.seen_at,
+        rejection.c.seen_at,
+        pool.c.added_at,
+        annotation.c.seen_at,
+        consensus.c.settled_at,
+        snapshot.c.made_at,
+        experiment.c.finished_at,
+        prediction.c.predicted_at,
+    )
+    with catalog.read() as connection:
+        times = [
+            connection.execute(sa.select(sa.func.max(column)).where(column.table.c.concept == concept)).scalar()
+            for column in columns
+        ]
+        times.append(connection.execute(sa.select(sa.func.max(dedup_pass.c.at))).scalar())
+    return max((time for time in times if time), default="")

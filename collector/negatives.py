@@ -1,0 +1,229 @@
+"""Build the class that is not the concept, from a folder of pictures or from ImageN.
+
+ImageN (ajschumacher/imagen) is 1,000 photographs, five for each of 200 WordNet synsets, named `<wnid>_<id>_<name>.jpg`.
+Five of them are horses: a file is left out when WordNet says that its synset is the concept, a kind of it or one of its
+parents, and also when it is a near-copy of a positive. The pictures have no license: they are taken in as `unlicensed`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from collector import wordnet
+from collector.catalog import images, pools
+from collector.catalog.pools import PoolRow
+from collector.config import Section
+from collector.dedup import DedupConfig
+from collector.errors import UsageError
+from collector.fingerprints import PHASH
+from collector.imagen import fetched
+from collector.intake import take_in, taking_in
+from collector.licenses import from_import_code
+from collector.records import Concept, Rejected, Sighting, Summary
+from collector.splits import NEGATIVE_SOURCES, enroll, position
+from collector.workspace import Workspace
+
+NAMED = re.compile(r"^(n\d{8})_")
+COPY = "copy-of-a-positive"
+
+
+class NegativesConfig(Section):
+    """Where negatives come from and how many there should be."""
+
+    section = "negatives"
+    imagen: str = Field("", description="folder of ImageN pictures; empty: fetched once from its public archive")
+    archive: str = Field(
+        "https://github.com/ajschumacher/imagen/archive/refs/heads/master.zip", description="ImageN's public archive"
+    )
+    ratio: float = Field(1.0, gt=0, description="negatives wanted for each positive")
+    wordnet: str = Field("", description="folder with WordNet 3.0's data.noun; empty: the usual places")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NegativesSummary(Summary):
+    """The pool of a concept: `excluded` counts by reason the pictures that must not be negatives."""
+
+    concept: str
+    synset: str
+    positives: int
+    negatives: int
+    new: int
+    wanted: int
+    tiers: dict[str, int]
+    excluded: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """A candidate file with the WordNet id in its name, if it has one, and its tier."""
+
+    path: Path
+    name: str
+    wnid: str
+    tier: str
+
+
+def negatives(
+    ws: Workspace,
+    concept: str | None = None,
+    *,
+    folder: Path | None = None,
+    license: str = "unlicensed",
+    ratio: float | None = None,
+) -> NegativesSummary:
+    """Fill the pool of a concept with negatives from `folder`, or from ImageN when none is given."""
+    config = ws.section(NegativesConfig)
+    about = ws.concept(concept)
+    source = "imagen" if folder is None else "negatives"
+    root = folder or (Path(config.imagen) if config.imagen else fetched(ws, config.archive))
+    from_import_code(license)  # refuse a wrong code before anything is read
+    with ws.lock("negatives"), taking_in(ws):
+        enroll(ws, about)
+        pool = pools.members(ws.catalog, about.name)
+        positives = {row.image for row in pool if row.role == "positive"}
+        have = {row.image for row in pool if row.role == "negative"}
+        wanted = round((ratio or config.ratio) * len(positives))
+        synset, pictures = _candidates(ws, about, root, source, config.wordnet)
+        guard = _Guard(ws, positives)
+        before, stored = len(have), images.seen_images(ws.catalog, about.name, source)
+        for picture in pictures:
+            if len(have) >= wanted:
+                break
+            if stored.get(picture.name) not in have:
+                have |= _take(ws, about, picture, _sighting(about, picture, source, license), guard)
+                ws.progress("taking negatives", len(have), wanted)
+    pool = pools.members(ws.catalog, about.name)
+    tiers = Counter(row.tier for row in pool if row.role == "negative")
+    return NegativesSummary(
+        concept=about.name,
+        synset=synset,
+        positives=sum(row.role == "positive" for row in pool),
+        negatives=sum(tiers.values()),
+        new=len(have) - before,
+        wanted=wanted,
+        tiers=dict(sorted(tiers.items())),
+        excluded=images.refusals(ws.catalog, about.name, NEGATIVE_SOURCES),
+        warnings=_warnings(len(positives), len(have), wanted, root),
+        next=f"collect label push {about.name}",
+    )
+
+
+def _candidates(ws: Workspace, about: Concept, root: Path, source: str, dictionary: str) -> tuple[str, list[_Picture]]:
+    """(synset of the concept, the files that may be negatives) in an order that depends on seed and name only.
+
+    Every file that WordNet excludes becomes a rejection row, so that the summary can be recomputed.
+    """
+    files = sorted(path for path in _walk(root))
+    if not files:
+        raise UsageError(f"{root} holds no files", hint="name a folder of pictures with `--folder DIR`")
+    words = wordnet.load(dictionary)
+    named = any(NAMED.match(path.name) for path in files)
+    synset = _synset(about, words) if named else about.synsets.get(about.positive, "")
+    refused = images.rejected_ids(ws.catalog, about.name, source)
+    kept = []
+    for path in files:
+        match = NAMED.match(path.name)
+        wnid = match[1] if match else ""
+        picture = _Picture(path, path.relative_to(root).as_posix(), wnid, _tier(words, wnid, synset))
+        why = words.relation(wnid, synset) if wnid else None
+        if picture.name in refused:
+            continue
+        if why is None:
+            kept.append(picture)
+        else:
+            images.reject(ws.catalog, _sighting(about, picture, source), Rejected(why, f"{wnid} against {synset}"))
+    return synset, sorted(kept, key=lambda each: position(f"{ws.seed}:{about.name}:{each.name}"))
+
+
+def _take(ws: Workspace, about: Concept, picture: _Picture, sighting: Sighting, guard: _Guard) -> set[str]:
+    """Take one file in and put it into the pool; empty when intake refused it or it is a copy of a positive."""
+    outcome = take_in(ws, picture.path.read_bytes(), sighting)
+    if isinstance(outcome, Rejected):
+        return set()
+    near = guard.nearest(outcome.image)
+    if near is not None:
+        images.reject(ws.catalog, sighting, Rejected(COPY, f"within the dedup threshold of {near}"))
+        return set()
+    checks = {"wnid": picture.wnid, "nearest_positive_bits_above": guard.threshold}
+    reason = f"{sighting.source}: {picture.name}"
+    pools.add(
+        ws.catalog, about.name, [PoolRow(outcome.image, about.negative, "negative", picture.tier, reason, checks)]
+    )
+    return {outcome.image}
+
+
+class _Guard:
+    """Knows the positives' hashes and tells which of them an image is a copy of."""
+
+    def __init__(self, ws: Workspace, positives: set[str]) -> None:
+        config = ws.section(DedupConfig)
+        self.threshold, self.min_quality = config.threshold, config.min_quality
+        self.catalog = ws.catalog
+        known = images.hashes(ws.catalog, PHASH)
+        self.positives = {image: known[image] for image in sorted(positives)}
+
+    def nearest(self, image: str) -> str | None:
+        """The first positive that `image` equals or resembles, None when it is free of them."""
+        if image in self.positives:
+            return image
+        value, quality = images.hashes(self.catalog, PHASH, image)[image]
+        if quality < self.min_quality:
+            return None
+        for other, (hash_, clear) in self.positives.items():
+            if clear >= self.min_quality and (int(value, 16) ^ int(hash_, 16)).bit_count() <= self.threshold:
+                return other
+        return None
+
+
+def _synset(about: Concept, words: wordnet.WordNet) -> str:
+    given = about.synsets.get(about.positive)
+    found = given or words.first_meaning(about.positive)
+    if found is None or words.synset(found) is None:
+        raise UsageError(
+            f"no WordNet synset is known for `{about.positive}`, so its kinds and parents cannot be told apart here",
+            hint=f'set `concepts.{about.name}.synsets = {{ {about.positive} = "n01234567" }}` and install WordNet 3.0 '
+            "(Debian: `apt-get install wordnet-base`)",
+        )
+    return found
+
+
+def _tier(words: wordnet.WordNet, wnid: str, synset: str) -> str:
+    """How near a negative is in WordNet: up to 3 steps to a common parent is near, up to 6 mid, the rest far."""
+    steps = words.steps_to_common(wnid, synset) if wnid else None
+    if steps is None:
+        return "given"
+    return "near" if steps <= 3 else "mid" if steps <= 6 else "far"
+
+
+def _sighting(about: Concept, picture: _Picture, source: str, license: str = "unlicensed") -> Sighting:
+    return Sighting(
+        source=source,
+        source_id=picture.name,
+        url=picture.path.resolve().as_uri(),
+        license=from_import_code(license),
+        concept=about.name,
+        label=about.negative,
+        title=picture.path.stem,
+    )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a folder", hint="name a folder of pictures with `--folder DIR`")
+    for path in root.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            yield path
+
+
+def _warnings(positives: int, have: int, wanted: int, root: Path) -> tuple[str, ...]:
+    if not positives:
+        return ("the pool holds no positives yet, so no negatives are wanted: crawl or import first",)
+    if have < wanted:
+        return (f"{have} of {wanted} negatives: {root} has no more to give",)
+    return ()

@@ -1,0 +1,34 @@
+"""Is a probability of 0.8 right eight times in ten? Pure numbers: probabilities (images x labels) and true labels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
+    """Expected calibration error of the most probable label, over bins that hold equally many images.
+
+    sum_b n_b / n * |share right in b - mean probability in b| (Naeini, Cooper and Hauskrecht, AAAI 2015; bins of equal
+    mass as in Nixon et al., CVPRW 2019). Few images make fewer bins, so that each holds ten.
+    """
+    top = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == truth
+    order = np.argsort(top, kind="stable")
+    parts = np.array_split(order, max(1, min(bins, len(order) // 10)))
+    return float(sum(abs(float((right[part] - top[part]).sum())) for part in parts) / len(order))
+
+
+def brier(probabilities: Floats, truth: Ints) -> float:
+    """Brier score (1950): mean over images of sum_k (p_k - y_k)^2; halved for two labels, as is usual, so 0 to 1."""
+    wrong = ((probabilities - np.eye(probabilities.shape[1])[truth]) ** 2).sum(axis=1)
+    return float(wrong.mean() / (2 if probabilities.shape[1] == 2 else 1))
+
+
+def nll(probabilities: Floats, truth: Ints) -> float:
+    """Negative log-likelihood of the true labels, in nats for one image."""
+    given = probabilities[np.arange(len(truth)), truth]
+    return float(-np.log(np.maximum(given, np.finfo(np.float64).eps)).mean())

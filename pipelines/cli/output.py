@@ -1,0 +1,162 @@
+"""The only place that prints: data on stdout, everything else on stderr, `--json` as one object."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from collector.records import Summary
+    from collector.workspace import Workspace
+
+
+class Output:
+    """How this command prints, as its common options say."""
+
+    def __init__(self, *, config: Path | None, as_json: bool, verbose: int, quiet: bool, progress: bool) -> None:
+        self.config = config
+        self.as_json = as_json
+        self.quiet = quiet
+        self.shows_progress = progress and not quiet and not as_json
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._said = ("", 0.0, -1)
+        level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+        logging.basicConfig(
+            level=logging.ERROR if quiet else level, format="%(levelname)s: %(message)s", stream=sys.stderr
+        )
+
+    @contextmanager
+    def workspace(self) -> Iterator[Workspace]:
+        """The workspace of `--config`, or of the nearest config.toml; checks every section first."""
+        from collector.config import find, load
+        from collector.workspace import Workspace
+        from pipelines.settings import check
+
+        path = self.config or find()
+        check(load(path))
+        with Workspace.open(path, progress=self.progress) as ws:
+            try:
+                yield ws
+            finally:
+                self.end_progress()
+
+    def progress(self, text: str, done: int, total: int | None) -> None:
+        """Show how far a step is: a bar on a terminal, elsewhere a line each 10 % or 30 s."""
+        if not self.shows_progress:
+            return
+        if sys.stderr.isatty():
+            self._draw(text, done, total)
+            return
+        said, when, tenth = self._said
+        now, reached = time.monotonic(), 10 * done // total if total else -1
+        if text.split(":")[0] != said or reached > tenth or now - when > 30:
+            self._said = (text.split(":")[0], now, reached)
+            click.echo(f"{text} {done}{f'/{total}' if total else ''}" if done else text, err=True)
+
+    def _draw(self, text: str, done: int, total: int | None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        if self._bar is None:
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(text, total=total)
+        assert self._task is not None
+        self._bar.update(self._task, description=text, completed=done, total=total)
+
+    def end_progress(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def show(self, summary: Summary) -> None:
+        """Print a summary, as a table for people or as one JSON object."""
+        self.end_progress()
+        if self.as_json:
+            click.echo(json.dumps(summary.as_json(), default=str))
+            return
+        if self.quiet:
+            return
+        self.table(_rows(summary.as_json()))
+        for warning in summary.warnings:
+            click.secho(f"warning: {warning}", fg="yellow", err=True)
+        if summary.next:
+            click.echo(f"Next: `{summary.next}`")
+
+    def table(self, rows: Mapping[str, str]) -> None:
+        """Print names and values in two columns."""
+        width = max((len(name) for name in rows), default=0)
+        for name, value in rows.items():
+            lines = value.splitlines() or [""]
+            click.echo(f"  {name:<{width}}  {lines[0]}")
+            for line in lines[1:]:
+                click.echo(f"  {'':<{width}}  {line}")
+
+    def data(self, value: Any, text: str) -> None:
+        """Print `value` with `--json`, else `text`."""
+        self.end_progress()
+        click.echo(json.dumps(value, default=str) if self.as_json else text)
+
+
+def _rows(figures: Mapping[str, Any]) -> dict[str, str]:
+    """Field -> text; `x_low` and `x_high` are shown beside `x` as its interval."""
+    rows = {}
+    for name, value in figures.items():
+        if name in ("next", "warnings") or name.removesuffix("_low").removesuffix("_high") in figures.keys() - {name}:
+            continue
+        text = _text(value)
+        if f"{name}_low" in figures and value is not None:
+            text += f"  (95 % interval {_text(figures[f'{name}_low'])} to {_text(figures[f'{name}_high'])})"
+        rows[name.replace("_", " ")] = text
+    return rows
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        nested = any(isinstance(each, Mapping) for each in value.values())
+        parts = [f"{key} {_text(each)}" for key, each in value.items()]
+        return ("\n" if nested else "   ").join(parts) or "-"
+    if isinstance(value, list | tuple):
+        return "\n".join(_text(each) for each in value) or "-"
+    return str(value)
+
+
+def common(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that every command takes; the command receives an `Output` as its first argument."""
+
+    @click.option(
+        "--config", type=click.Path(path_type=Path), help="The config.toml to use (default: the nearest one)."
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+    @click.option("-v", "--verbose", count=True, help="Say more; twice for debugging.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @click.option("--no-progress", is_flag=True, help="Show no progress.")
+    @functools.wraps(command)
+    def wrapped(config: Path | None, as_json: bool, verbose: int, quiet: bool, no_progress: bool, **rest: Any) -> None:
+        out = Output(config=config, as_json=as_json, verbose=verbose, quiet=quiet, progress=not no_progress)
+        try:
+            command(out, **rest)
+        finally:
+            out.end_progress()
+
+    return wrapped

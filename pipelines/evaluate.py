@@ -1,0 +1,125 @@
+"""Measure a trained run on a split of its own snapshot; the test split is for the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from collector.catalog import consensus, pools
+from collector.errors import GateNotMet, UsageError
+from collector.records import Summary
+from collector.workspace import Workspace
+from labeling.agreement import pairwise_agreement
+from pipelines import metrics
+from pipelines.calibrate import Floats, Ints
+from pipelines.config import TrainConfig
+from pipelines.predict import load_model
+from pipelines.snapshot import Manifest, find, read_manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured(Summary):
+    """The figures of a run on one split. `human_agreement` is how often two annotators agree there: the ceiling."""
+
+    run: str
+    concept: str
+    snapshot: str
+    backbone: str
+    split: str
+    images: int
+    ap: float
+    ap_low: float
+    ap_high: float
+    ece: float
+    brier: float
+    nll: float
+    threshold: float
+    error: float
+    majority_error: float
+    human_agreement: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateSummary(Measured):
+    """`Measured`, and how often each label was taken for which: rows are the truth."""
+
+    labels: list[str]
+    confusion: list[list[int]]
+
+
+def evaluate(
+    ws: Workspace,
+    concept: str | None = None,
+    *,
+    run: str | None = None,
+    split: str = "test",
+    fail_under: float | None = None,
+) -> EvaluateSummary:
+    """Measure the newest finished run of a concept, or `run`, on a split of the snapshot it was trained on.
+
+    Raises:
+        GateNotMet: AP is below `fail_under`, or nothing was trained yet, or the split is empty.
+    """
+    if split not in ("validation", "test"):
+        raise UsageError(f"`{split}` is not a split to measure on", hint="use `validation` or `test`")
+    name = ws.concept(concept).name
+    model = load_model(ws, name, run)
+    manifest = read_manifest(ws, find(ws, name, model.experiment.snapshot))
+    rows = manifest.split(split)
+    if not rows:
+        raise GateNotMet(f"the {split} split of this snapshot is empty", hint="label more of it, then train again")
+    probabilities = model.probabilities(ws, [row.image for row in rows])
+    threshold = (model.experiment.metrics or {})["threshold"]
+    draws = ws.section(TrainConfig).bootstrap
+    found = figures(ws, manifest, split, probabilities, threshold=threshold, draws=draws)
+    summary = EvaluateSummary(
+        **pick(EvaluateSummary, found),
+        run=model.experiment.run,
+        concept=name,
+        snapshot=model.experiment.snapshot,
+        backbone=model.backbone.name,
+        split=split,
+        next="collect prelabel",
+    )
+    if fail_under is not None and summary.ap < fail_under:
+        raise GateNotMet(
+            f"AP on {split} is {summary.ap:.4f} [{summary.ap_low:.4f}, {summary.ap_high:.4f}], below {fail_under}",
+            hint="label more, or try another `--backbone`",
+        )
+    return summary
+
+
+def figures(
+    ws: Workspace, manifest: Manifest, split: str, probabilities: Floats, *, threshold: float, draws: int
+) -> dict[str, Any]:
+    """Every figure of one split, `metrics.measure` and the people's own agreement."""
+    truth = truth_of(manifest, split)
+    measured = metrics.measure(probabilities, truth, manifest.labels, threshold=threshold, draws=draws, seed=ws.seed)
+    return {**measured, "human_agreement": human_agreement(ws, manifest.concept, split)}
+
+
+def truth_of(manifest: Manifest, split: str) -> Ints:
+    """The true labels of a split, as indices into the labels of the manifest."""
+    place = {label: k for k, label in enumerate(manifest.labels)}
+    return np.array([place[row.label] for row in manifest.split(split)], dtype=np.int64)
+
+
+def human_agreement(ws: Workspace, concept: str, split: str) -> float | None:
+    """How often two annotators gave one image of the split the same label; None where no image has two labels.
+
+    Ties count, though no snapshot holds them: without them people would look as if they never disagreed.
+    """
+    home = pools.splits(ws.catalog, concept)
+    votes = [row.votes for row in consensus.settled(ws.catalog, concept) if home.get(row.image) == split]
+    names = sorted({label for vote in votes for label in vote})
+    counts = np.array([[vote.get(label, 0) for label in names] for vote in votes], dtype=np.int64)
+    found = pairwise_agreement(counts.reshape(len(votes), len(names)), draws=1)
+    return found.value if found.tasks else None
+
+
+def pick(model: type[Summary], found: dict[str, Any]) -> dict[str, Any]:
+    """Those of the figures that are fields of a summary."""
+    return {field.name: found[field.name] for field in dataclasses.fields(model) if field.name in found}

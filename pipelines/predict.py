@@ -1,0 +1,105 @@
+"""A trained model: a backbone and a linear head on its features; the head is numpy only, kept as safetensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from collector.catalog import models
+from collector.catalog.models import Experiment
+from collector.errors import CollectError, GateNotMet, UsageError
+from collector.workspace import Workspace
+from pipelines import durable
+from pipelines.backbones import Backbone, load_backbone
+from pipelines.calibrate import Floats
+from pipelines.features import features
+
+HEAD = "head.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """Softmax of `weights @ ((features - mean) / scale) + bias`; `weights` is (labels, dimension)."""
+
+    labels: tuple[str, ...]
+    weights: Floats
+    bias: Floats
+    mean: Floats
+    scale: Floats
+
+    def probabilities(self, features: NDArray[np.float32]) -> Floats:
+        """The probability of every label for every row: (images, labels)."""
+        logits = (features - self.mean) / self.scale @ self.weights.T + self.bias
+        grown = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(grown / grown.sum(axis=1, keepdims=True))
+
+    def save(self, path: Path) -> None:
+        """Write the head as safetensors, the labels in its metadata."""
+        from safetensors.numpy import save
+
+        tensors = {"weights": self.weights, "bias": self.bias, "mean": self.mean, "scale": self.scale}
+        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        durable.write(path, save(contiguous, metadata={"labels": json.dumps(self.labels)}))
+
+    @classmethod
+    def load(cls, path: Path) -> Head:
+        """The head that `save` wrote.
+
+        Raises:
+            CollectError: the file is gone or damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy") as file:
+                labels = tuple(json.loads(file.metadata()["labels"]))
+                return cls(labels, *(file.get_tensor(name) for name in ("weights", "bias", "mean", "scale")))
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise CollectError(
+                f"the head {path} cannot be read: {error}", hint="`collect train-baseline` makes it again"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A finished run, ready to predict."""
+
+    experiment: Experiment
+    backbone: Backbone
+    head: Head
+
+    @property
+    def version(self) -> str:
+        """The readable name that Label Studio shows."""
+        return f"{self.backbone.name}-{self.experiment.run[:8]}"
+
+    def probabilities(self, ws: Workspace, images: Sequence[str]) -> Floats:
+        """The probability of every label for every image: (images, labels)."""
+        return self.head.probabilities(features(ws, images, self.backbone))
+
+
+def load_model(ws: Workspace, concept: str, run: str | None = None) -> Model:
+    """The finished run that begins with `run`, or the newest of the concept.
+
+    Raises:
+        UsageError: no finished run is called so, or its weights are no longer where they were.
+        GateNotMet: nothing was trained yet.
+    """
+    found = models.find_finished(ws.catalog, concept, run)
+    if found is None and run is not None:
+        raise UsageError(f"`{concept}` has no finished run `{run}`", hint="`collect train-baseline` prints the run")
+    if found is None:
+        raise GateNotMet(f"nothing was trained for `{concept}` yet", hint=f"run `collect train-baseline {concept}`")
+    config = found.config
+    backbone = load_backbone(config["backbone"], config["weights"])
+    if backbone.weights_digest != config["weights_digest"]:
+        raise UsageError(
+            f"{backbone.weights} holds other weights than run {found.run} was trained on",
+            hint="put that file back, or train again with `collect train-baseline`",
+        )
+    return Model(found, backbone, Head.load(ws.data / found.path / HEAD))

@@ -1,0 +1,93 @@
+"""Charts as SVG in data: URIs. The same figures give the same bytes: fixed ids, no date, letters drawn as outlines."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+ACCENT, QUIET, INK = "#1f6f78", "#c9d1d6", "#39424a"  # a dark page inverts them, see style.css
+STYLE = {
+    "svg.hashsalt": "collect",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so that every machine draws the same
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6eaed",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+class Chart:
+    """One pair of axes, and after its `with` block the finished image in `uri`."""
+
+    axes: Any
+    uri: str
+
+
+@contextmanager
+def _chart(width: float, height: float, x: str, y: str) -> Iterator[Chart]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        made = Chart()
+        made.axes = figure.subplots()
+        made.axes.set(xlabel=x, ylabel=y)
+        yield made
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    made.uri = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def precision_recall(points: Sequence[Sequence[float]], threshold: float, prevalence: float) -> str:
+    """The curve of [threshold, precision, recall] rows with the chosen threshold, and what guessing would reach."""
+    chosen = min(points, key=lambda point: abs(point[0] - threshold))
+    with _chart(4.6, 3.6, "recall", "precision") as chart:
+        axes = chart.axes
+        axes.axhline(prevalence, color=QUIET, linestyle="--", linewidth=1)
+        axes.text(0.01, prevalence + 0.015, "guessing", color=INK, fontsize=8)
+        recall, precision = [0.0, *(row[2] for row in points)], [points[0][1], *(row[1] for row in points)]
+        axes.step(recall, precision, where="pre", color=ACCENT, linewidth=2)
+        axes.plot([chosen[2]], [chosen[1]], "o", color=ACCENT, markersize=8, markeredgecolor="white")
+        axes.annotate(
+            f"threshold {threshold:.2f}", (chosen[2], chosen[1]), (-10, -16), textcoords="offset points", ha="right"
+        )
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+    return chart.uri
+
+
+def calibration(bins: Sequence[tuple[float, float, int]]) -> str:
+    """Share that was right against mean probability, one dot for each bin (probability, share, images)."""
+    with _chart(4.6, 3.6, "probability of the label that was said", "share that was right") as chart:
+        axes = chart.axes
+        axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
+        probability, share, count = zip(*bins, strict=True)
+        axes.vlines(probability, probability, share, color=ACCENT, alpha=0.35, linewidth=2)
+        largest = max(count)
+        axes.scatter(probability, share, s=[20 + 60 * n / largest for n in count], color=ACCENT, edgecolors="white")
+        low = max(0.0, min(*probability, *share) - 0.08)
+        axes.set(xlim=(low, 1.02), ylim=(low, 1.03))
+    return chart.uri
+
+
+def histogram(values: Sequence[float], limits: tuple[float, float], bins: int, labels: tuple[str, str]) -> str:
+    """How many images have which value between `limits`; `labels` name the two axes."""
+    with _chart(7.6, 2.4, *labels) as chart:
+        chart.axes.hist(values, bins=bins, range=limits, color=ACCENT, edgecolor="white", linewidth=0.6)
+        chart.axes.set_xlim(*limits)
+        chart.axes.grid(axis="x", visible=False)
+        chart.axes.yaxis.get_major_locator().set_params(integer=True)
+    return chart.uri

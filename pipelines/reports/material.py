@@ -1,0 +1,69 @@
+"""`Material`: what the pages are made from, each part read once, when the first page asks for it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from collector.catalog import funnel, models, pools
+from collector.catalog.funnel import Answered
+from collector.catalog.models import Experiment, Origin, SnapshotRow
+from collector.catalog.pools import Duplicate
+from collector.records import Concept
+from collector.workspace import Workspace
+from labeling.review import AgreementDetails, details
+from pipelines.reports.contact_sheet import Album
+from pipelines.snapshot import Manifest, find, read_manifest
+
+
+class Material:
+    """One concept of one workspace, as the pages see it."""
+
+    def __init__(self, ws: Workspace, concept: Concept) -> None:
+        self.ws = ws
+        self.catalog = ws.catalog
+        self.concept = concept
+        self.name = concept.name
+
+    @cached_property
+    def album(self) -> Album:
+        """The pictures."""
+        return Album(self.ws, self.origins)
+
+    @cached_property
+    def found(self) -> set[str]:
+        """Every image that was seen for the concept."""
+        return funnel.found(self.catalog, self.name)
+
+    @cached_property
+    def origins(self) -> dict[str, Origin]:
+        """Image -> its best sighting."""
+        return models.origins(self.catalog, self.name)
+
+    @cached_property
+    def copies(self) -> dict[str, Duplicate]:
+        """Image of the concept that was set aside -> its row."""
+        return {image: row for image, row in pools.duplicates(self.catalog).items() if image in self.found}
+
+    @cached_property
+    def answered(self) -> Answered:
+        """What people did."""
+        return funnel.answered(self.catalog, self.name)
+
+    @cached_property
+    def agreement(self) -> AgreementDetails:
+        """How far people agree; ask only when somebody has answered."""
+        return details(self.ws, self.name)
+
+    @cached_property
+    def snapshot(self) -> SnapshotRow | None:
+        """The newest snapshot."""
+        return models.find_snapshot(self.catalog, self.name)
+
+    @cached_property
+    def run(self) -> Experiment | None:
+        """The run that finished last."""
+        return models.find_finished(self.catalog, self.name)
+
+    def manifest(self, digest: str) -> Manifest:
+        """The rows of a snapshot; a `CollectError` when its file is gone or was changed."""
+        return read_manifest(self.ws, find(self.ws, self.name, digest))

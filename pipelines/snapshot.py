@@ -1,0 +1,280 @@
+"""Freeze what is settled into a manifest: sorted rows, one digest over all of them, one file that never changes.
+
+A row is one distinct image with its label, how sure people were, its split, and where it came from under which license.
+The digest is taken over the rows as canonical JSON lines, so the same facts have the same name on every engine.
+Validation and test take only images that several people labeled blind; everything left out is counted by reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from collector.catalog import consensus, labels, models, now, pools
+from collector.catalog.consensus import Settled
+from collector.catalog.labels import Current
+from collector.catalog.models import Origin, SnapshotRow
+from collector.errors import CollectError, GateNotMet, UsageError
+from collector.records import Concept, Summary
+from collector.workspace import Workspace
+from pipelines import durable
+from pipelines.config import SnapshotConfig
+
+SPLITS = ("train", "validation", "test")
+HELD_OUT = ("validation", "test")
+
+
+class ManifestRow(NamedTuple):
+    """One image of a snapshot. `group` is the image kept for its near-duplicates; `votes` is JSON, label -> people."""
+
+    image: str
+    split: str
+    label: str
+    confidence: float
+    method: str
+    votes: str
+    annotators: int
+    group: str
+    role: str
+    tier: str
+    source: str
+    source_id: str
+    url: str
+    page: str
+    title: str
+    creator: str
+    creator_url: str
+    license: str
+    license_version: str
+    license_url: str
+    license_evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A snapshot in memory: its rows sorted by image, and the header that the digest covers with them."""
+
+    concept: str
+    labels: tuple[str, ...]
+    config: dict[str, float]
+    rows: tuple[ManifestRow, ...]
+
+    def digest(self) -> str:
+        """sha256 over the header and all rows, as JSON lines with sorted keys."""
+        header = {"concept": self.concept, "labels": self.labels, "config": self.config, "format": 1}
+        hashed = hashlib.sha256()
+        for record in (header, *(row._asdict() for row in self.rows)):
+            hashed.update(json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n")
+        return hashed.hexdigest()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Split -> label -> images, zeros included."""
+        found = Counter((row.split, row.label) for row in self.rows)
+        return {split: {label: found[split, label] for label in self.labels} for split in SPLITS}
+
+    def split(self, name: str) -> list[ManifestRow]:
+        """The rows of one split."""
+        return [row for row in self.rows if row.split == name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotSummary(Summary):
+    """What was frozen: images by split, `labels` by split and label, `excluded` by reason; `unlicensed` is a share."""
+
+    digest: str
+    concept: str
+    path: str
+    train: int
+    validation: int
+    test: int
+    labels: dict[str, dict[str, int]]
+    excluded: dict[str, int]
+    unlicensed: float
+    changed: bool
+
+
+def snapshot(ws: Workspace, concept: str | None = None) -> SnapshotSummary:
+    """Freeze the settled labels of a concept; `changed` is False when nothing is new since the last time.
+
+    Raises:
+        GateNotMet: nothing is settled yet, or validation or test would lack a label.
+    """
+    described = ws.concept(concept)
+    config = ws.section(SnapshotConfig)
+    ws.progress("reading labels", 0, None)
+    rows, excluded = _rows(ws, described, config)
+    manifest = Manifest(described.name, described.labels, config.model_dump(), tuple(rows))
+    check_groups(manifest.rows)
+    _refuse_gaps(ws, described, manifest, _told(excluded))
+    digest = manifest.digest()
+    path = f"snapshots/{digest[:16]}.parquet"
+    if not (ws.data / path).exists():
+        _write(ws, manifest, path)
+    counts = manifest.counts()
+    changed = models.put_snapshot(
+        ws.catalog, SnapshotRow(digest, described.name, path, dict(manifest.config), counts, now())
+    )
+    unlicensed = sum(row.license == "unlicensed" for row in rows) / len(rows)
+    return SnapshotSummary(
+        digest=digest,
+        concept=described.name,
+        path=str(ws.data / path),
+        **{split: sum(counts[split].values()) for split in SPLITS},
+        labels=counts,
+        excluded=excluded,
+        unlicensed=unlicensed,
+        changed=changed,
+        next="collect train-baseline",
+        warnings=(f"{unlicensed:.0%} of the images have no license: never publish them",) if unlicensed else (),
+    )
+
+
+def read_manifest(ws: Workspace, row: SnapshotRow) -> Manifest:
+    """The manifest of a snapshot, checked against its digest.
+
+    Raises:
+        CollectError: the file is gone or was changed.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = ws.data / row.path
+    try:
+        table = pq.read_table(path)
+        header = json.loads(table.schema.metadata[b"collect"])
+        rows = tuple(ManifestRow(**each) for each in table.to_pylist())
+    except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+        raise CollectError(
+            f"the snapshot {path} cannot be read: {error}", hint="`collect snapshot` makes a new one"
+        ) from error
+    manifest = Manifest(header["concept"], tuple(header["labels"]), header["config"], rows)
+    if manifest.digest() != row.digest:
+        raise CollectError(f"the snapshot {path} was changed by hand", hint="`collect snapshot` makes a new one")
+    return manifest
+
+
+def find(ws: Workspace, concept: str, digest: str | None = None) -> SnapshotRow:
+    """The snapshot whose digest begins with `digest`, or the newest of the concept.
+
+    Raises:
+        UsageError: no snapshot is called so.
+        GateNotMet: there is none yet.
+    """
+    row = models.find_snapshot(ws.catalog, concept, digest)
+    if row is None and digest is not None:
+        raise UsageError(f"`{concept}` has no snapshot `{digest}`", hint="`collect snapshot` prints the digest")
+    if row is None:
+        raise GateNotMet(
+            f"`{concept}` has no frozen validation set yet", hint=f"run `collect snapshot {concept}` first"
+        )
+    return row
+
+
+def check_groups(rows: Iterable[ManifestRow]) -> None:
+    """Raise when copies of one picture sit in two splits: what was trained on would be measured on."""
+    home: dict[str, ManifestRow] = {}
+    for row in rows:
+        first = home.setdefault(row.group, row)
+        if first.split != row.split:
+            raise CollectError(
+                f"images {first.image[:12]} ({first.split}) and {row.image[:12]} ({row.split}) are near-duplicates",
+                hint="run `collect dedup`, then `collect snapshot` again",
+            )
+
+
+def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list[ManifestRow], dict[str, int]]:
+    aside = pools.duplicates(ws.catalog)
+    pool = {row.image: row for row in pools.members(ws.catalog, concept.name)}
+    splits = pools.splits(ws.catalog, concept.name)
+    origins = models.origins(ws.catalog, concept.name)
+    answers: dict[str, dict[str, Current]] = {}
+    for answer in labels.current(ws.catalog, concept.name):
+        if answer.label is not None:
+            answers.setdefault(answer.image, {})[answer.annotator] = answer
+    kept: list[ManifestRow] = []
+    excluded: Counter[str] = Counter()
+    for settled in consensus.settled(ws.catalog, concept.name):
+        image = settled.image
+        given = list(answers.get(image, {}).values())
+        held_out = splits.get(image) in HELD_OUT
+        if image in aside:
+            excluded["copy"] += 1
+        elif image not in pool or image not in splits:
+            excluded["not-in-pool"] += 1
+        elif image not in origins:
+            excluded["no-origin"] += 1
+        elif reason := _unusable(settled, concept, config) or (_seen(given, config) if held_out else ""):
+            excluded[reason] += 1
+        else:
+            member = pool[image]
+            kept.append(_row(settled, splits[image], member.role, member.tier, given, origins[image]))
+    return sorted(kept), dict(sorted(excluded.items()))
+
+
+def _unusable(settled: Settled, concept: Concept, config: SnapshotConfig) -> str:
+    """Why the label of an image does not count, or an empty string."""
+    if settled.label is None:
+        return "tie" if settled.votes else "nobody-could-tell"
+    if settled.label not in concept.labels:
+        return "unknown-label"
+    return "low-confidence" if settled.confidence < config.min_confidence else ""
+
+
+def _seen(given: Sequence[Current], config: SnapshotConfig) -> str:
+    """Why an image cannot be measured on, or an empty string."""
+    if any(each.proposal is not None for each in given):
+        return "not-blind"
+    return "too-few-annotators" if len(given) < config.min_annotators else ""
+
+
+def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Current], origin: Origin) -> ManifestRow:
+    assert settled.label is not None
+    return ManifestRow(
+        image=settled.image,
+        split=split,
+        label=settled.label,
+        confidence=round(settled.confidence, 6),
+        method=settled.method,
+        votes=json.dumps(dict(settled.votes), sort_keys=True),
+        annotators=len(given),
+        group=settled.image,
+        role=role,
+        tier=tier,
+        **{name: getattr(origin, name) for name in Origin._fields[1:]},
+    )
+
+
+def _refuse_gaps(ws: Workspace, concept: Concept, manifest: Manifest, left_out: str) -> None:
+    if not manifest.rows:
+        raise GateNotMet(
+            f"`{concept.name}` has no settled label that counts" + (f" ({left_out})" if left_out else " yet"),
+            hint=f"`collect label pull {concept.name}`, then `collect agreement {concept.name}`",
+        )
+    drawn = set(pools.splits(ws.catalog, concept.name).values()) | {"validation"}
+    counts = manifest.counts()
+    for split in (name for name in HELD_OUT if name in drawn):
+        lacking = [label for label, n in counts[split].items() if n == 0]
+        if lacking:
+            raise GateNotMet(
+                f"the {split} split holds no image of `{'`, `'.join(lacking)}` (left out: {left_out or 'nothing'})",
+                hint=f"label more of it (`collect label pull {concept.name}`, `collect agreement {concept.name}`), "
+                f"or collect more (`collect crawl {concept.name}`)",
+            )
+
+
+def _told(excluded: dict[str, int]) -> str:
+    return ", ".join(f"{n} {reason}" for reason, n in excluded.items())
+
+
+def _write(ws: Workspace, manifest: Manifest, path: str) -> None:
+    import pyarrow as pa
+
+    kinds = {"confidence": pa.float64(), "annotators": pa.int64()}
+    schema = pa.schema([(name, kinds.get(name, pa.string())) for name in ManifestRow._fields])
+    header = {"concept": manifest.concept, "labels": manifest.labels, "config": manifest.config}
+    table = pa.Table.from_pylist([row._asdict() for row in manifest.rows], schema=schema)
+    durable.write_parquet(ws.data / path, table.replace_schema_metadata({"collect": json.dumps(header)}))

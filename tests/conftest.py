@@ -1,0 +1,57 @@
+"""What every test may use: a scratch workspace, and pictures made on the spot."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hypothesis import settings
+
+from collector.workspace import Workspace
+
+settings.register_profile("collect", deadline=None)  # machines are noisy: no timed assertions
+settings.load_profile("collect")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+
+
+def picture(seed: int, size: tuple[int, int] = (320, 240)) -> Image.Image:
+    """A colorful picture of soft blobs; different seeds differ in about half of their perceptual hash."""
+    noise = np.random.default_rng(seed).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def jpeg(seed: int, size: tuple[int, int] = (320, 240), quality: int = 90) -> bytes:
+    """`picture` as a JPEG file."""
+    buffer = io.BytesIO()
+    picture(seed, size).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_workspace(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
+    """Opens workspaces from the text of a config.toml, and closes them at the end."""
+    opened: list[Workspace] = []
+
+    def make(config: str = "", name: str = "ws") -> Workspace:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        (folder / "config.toml").write_text(config, encoding="utf-8")
+        opened.append(Workspace.open(folder / "config.toml", environ={}))
+        return opened[-1]
+
+    yield make
+    for ws in opened:
+        ws.close()
+
+
+@pytest.fixture
+def ws(make_workspace: Callable[..., Workspace]) -> Workspace:
+    """An empty workspace with default settings."""
+    return make_workspace()
