@@ -76,24 +76,27 @@ def dedup(ws: Workspace, *, threshold: int | None = None, dry_run: bool = False)
 
 def stars(ranked: Sequence[Candidate], threshold: int, min_quality: float) -> list[Duplicate]:
     """The copies among `ranked` (best image first), each with its keeper; sorted by image."""
-    near: dict[int, list[tuple[int, int]]] = {}
-    matchable = np.array([i for i, each in enumerate(ranked) if each.quality >= min_quality], dtype=np.int64)
-    hashes = np.array([ranked[i].phash for i in matchable], dtype=np.uint64)
-    for a, b, distance in near_pairs(hashes, threshold):
-        first, second = int(matchable[a]), int(matchable[b])
-        near.setdefault(first, []).append((second, distance))
     by_pixels: dict[str, list[int]] = {}
+    by_hash: dict[int, list[int]] = {}  # equal hashes are one: a placeholder seen 100,000 times makes no pairs
     for i, each in enumerate(ranked):
         by_pixels.setdefault(each.pixels, []).append(i)
+        if each.quality >= min_quality:
+            by_hash.setdefault(each.phash, []).append(i)
+    hashes = sorted(by_hash)
+    near: dict[int, list[tuple[int, int]]] = {value: [(value, 0)] for value in hashes}
+    for a, b, distance in near_pairs(np.array(hashes, dtype=np.uint64), threshold):
+        near[hashes[a]].append((hashes[b], distance))
+        near[hashes[b]].append((hashes[a], distance))
     found: dict[int, Duplicate] = {}
     for i, keeper in enumerate(ranked):
         if i in found:
             continue
-        equal = [(j, -1) for j in by_pixels[keeper.pixels] if j > i]
-        for j, distance in sorted([*equal, *near.get(i, [])]):
-            if j not in found:
-                copy, method = ranked[j], "pixels" if distance < 0 else "phash"
-                found[j] = Duplicate(copy.image, keeper.image, max(distance, 0), method, _why(keeper, copy))
+        equal = [(j, 0, "pixels") for j in by_pixels[keeper.pixels]]
+        alike = near[keeper.phash] if keeper.quality >= min_quality else []
+        close = [(j, distance, "phash") for value, distance in alike for j in by_hash[value]]
+        for j, distance, method in (*equal, *close):
+            if j > i and j not in found:
+                found[j] = Duplicate(ranked[j].image, keeper.image, distance, method, _why(keeper, ranked[j]))
     return sorted(found.values())
 
 

@@ -26,11 +26,13 @@ class Fingerprint(NamedTuple):
 
 def fingerprints(picture: Image.Image) -> list[Fingerprint]:
     """The sha256 of the pixels and the 64-bit perceptual hash of an upright RGB picture."""
-    content = f"{picture.mode} {picture.size}".encode() + picture.tobytes()
-    quality = gradient_quality(picture)
+    content = hashlib.sha256(f"{picture.mode} {picture.size}".encode())
+    content.update(picture.tobytes())
+    gray = picture.convert("L")
+    quality = gradient_quality(gray)
     return [
-        Fingerprint(PIXELS, hashlib.sha256(content).hexdigest(), 1.0),
-        Fingerprint(PHASH, f"{phash(picture):016x}", quality),
+        Fingerprint(PIXELS, content.hexdigest(), 1.0),
+        Fingerprint(PHASH, f"{phash(gray):016x}", quality),
     ]
 
 

@@ -6,17 +6,18 @@ Whatever a stranger's file does to the decoder, the result is one row, never an 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from collector.catalog import images
-from collector.config import IntakeConfig
+from collector.config import IntakeConfig, WorkspaceConfig
 from collector.errors import Busy
 from collector.fingerprints import Fingerprint, fingerprints
 from collector.records import Kept, Known, Outcome, Rejected, Sighting
@@ -25,6 +26,15 @@ from collector.workspace import Workspace
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 PREVIEW_SIDE = 288
 ORIENTATION = 274  # the EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +54,26 @@ class Decoded:
 @contextmanager
 def taking_in(ws: Workspace) -> Iterator[None]:
     """Wrap a step that takes images in: several may run at once, and the first sweeps what a killed one left."""
-    try:
-        with ws.lock("intake"):
-            ws.store.sweep(images.ids(ws.catalog))
-    except Busy:
-        pass  # another intake is running; its fresh objects have no row yet
+    # A store that the settings put elsewhere may serve other workspaces too: what we do not know may be theirs.
+    if not ws.section(WorkspaceConfig).store:
+        with suppress(Busy), ws.lock("intake"):  # busy: another intake runs, and its fresh objects have no row yet
+            known = images.previews(ws.catalog)
+            ws.store.sweep(set(known), {preview.pack for preview in known.values() if preview})
     with ws.lock("intake", shared=True, wait_s=60):
         yield
 
 
 def take_in(ws: Workspace, data: bytes, sighting: Sighting) -> Outcome:
     """Judge the bytes, store them durably, and write down the sighting or the rejection."""
+    image = hashlib.sha256(data).hexdigest()
+    if images.add_sighting(ws.catalog, image, sighting):
+        ws.store.put(data)  # heals a store that has lost the file
+        return Known(image)
     decoded = decode(data, ws.section(IntakeConfig))
     if isinstance(decoded, Rejected):
         images.reject(ws.catalog, sighting, decoded)
         return decoded
-    image = ws.store.put(data)
-    if images.add_sighting(ws.catalog, image, sighting):
-        return Known(image)
+    ws.store.put(data)
     preview = ws.store.put_preview(decoded.preview) if decoded.preview else None
     record = {
         "id": image,
@@ -92,27 +104,27 @@ def decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata are not ours to print
             return _decode(data, config)
+    except Image.DecompressionBombError as error:
+        return Rejected("too-many-pixels", str(error))
+    except UnidentifiedImageError:
+        return Rejected("not-an-image", f"none of {', '.join(FORMATS)}; it begins with {data[:8]!r}")
     except Exception as error:  # a hostile file raises nearly anything: SyntaxError, RuntimeError, struct.error, ...
         return Rejected("broken", f"{type(error).__name__}: {error}"[:300])
 
 
 def _decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
-    try:
-        opened = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        return Rejected("too-many-pixels", str(error))
-    except UnidentifiedImageError:
-        return Rejected("not-an-image", f"none of {', '.join(FORMATS)}; it begins with {data[:8]!r}")
-    with opened as file:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
         width, height = file.size
         if width * height > config.max_pixels:
             return Rejected("too-many-pixels", f"{width} x {height}, more than {config.max_pixels} pixels")
         if min(width, height) < config.min_side:
             return Rejected("too-small", f"{width} x {height}, shorter side below {config.min_side} pixels")
         format_, mode, frames = str(file.format), file.mode, int(getattr(file, "n_frames", 1))
+        if format_ == "MPO":  # a phone's JPEG with a second view behind it, which is not an animation
+            format_, frames = "JPEG", 1
         file.seek(0)
-        orientation = int(file.getexif().get(ORIENTATION, 1) or 1)
         file.load()
+        orientation = _orientation(file)
         picture = upright_rgb(file)
     return Decoded(
         width=picture.width,
@@ -128,16 +140,24 @@ def _decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
 
 def upright_rgb(file: Image.Image) -> Image.Image:
     """The first frame as an upright 8-bit RGB picture; transparency on white, 16-bit gray scaled down."""
-    picture = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        gray = np.asarray(picture, dtype=np.float64)
-        gray = gray / 257 if gray.max() > 255 else gray
-        picture = Image.fromarray(np.clip(gray, 0, 255).round().astype(np.uint8))
+    turn = UPRIGHT.get(_orientation(file))
+    picture = file if turn is None else file.transpose(turn)
+    if picture.mode.startswith("I;16"):
+        gray = np.asarray(picture, dtype=np.float64) / 257
+        picture = Image.fromarray(gray.round().astype(np.uint8))
     if "A" in picture.getbands() or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def _orientation(file: Image.Image) -> int:
+    try:
+        value = file.getexif().get(ORIENTATION, 1)
+    except Exception:  # metadata that nobody can read says nothing against the pixels
+        return 1
+    return value if isinstance(value, int) and value in UPRIGHT else 1
 
 
 def _preview(picture: Image.Image) -> bytes | None:

@@ -24,7 +24,7 @@ from collector.errors import UsageError
 from collector.fingerprints import PHASH
 from collector.imagen import fetched
 from collector.intake import take_in, taking_in
-from collector.licenses import from_import_code
+from collector.licenses import from_person
 from collector.records import Concept, Rejected, Sighting, Summary
 from collector.splits import NEGATIVE_SOURCES, enroll, position
 from collector.workspace import Workspace
@@ -82,7 +82,7 @@ def negatives(
     about = ws.concept(concept)
     source = "imagen" if folder is None else "negatives"
     root = folder or (Path(config.imagen) if config.imagen else fetched(ws, config.archive))
-    from_import_code(license)  # refuse a wrong code before anything is read
+    from_person(license)  # refuse a wrong code before anything is read
     with ws.lock("negatives"), taking_in(ws):
         enroll(ws, about)
         pool = pools.members(ws.catalog, about.name)
@@ -206,7 +206,7 @@ def _sighting(about: Concept, picture: _Picture, source: str, license: str = "un
         source=source,
         source_id=picture.name,
         url=picture.path.resolve().as_uri(),
-        license=from_import_code(license),
+        license=from_person(license),
         concept=about.name,
         label=about.negative,
         title=picture.path.stem,

@@ -1,6 +1,6 @@
 """Which images validate and test: drawn at random before anything is trained, then frozen.
 
-Membership is a keyed hash of the image that stands for a near-duplicate group, so that nobody can pick it, adding images
+Membership is a keyed hash of the image that stands for a near-duplicate group: nobody can pick it, adding images
 moves none, and no group spans two splits (the copies of a group never enter the pool).
 """
 

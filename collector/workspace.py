@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
+from collector import durable
 from collector.catalog import Catalog, concepts
 from collector.config import Settings, WorkspaceConfig, load
 from collector.errors import UsageError
@@ -57,7 +58,8 @@ class Workspace:
         chosen = settings.section(WorkspaceConfig)
         data = settings.path.parent / chosen.data
         os.umask(0o077)  # what we keep may name people and must not be readable by others on the machine
-        data.mkdir(parents=True, exist_ok=True)
+        with durable.explained(data):
+            durable.make_folder(data)
         catalog = Catalog.open(
             chosen.catalog or f"sqlite:///{data / 'catalog.sqlite'}",
             lock=named_lock(data / "locks", "migrate", wait_s=60),

@@ -112,7 +112,8 @@ def _run(program: list[str], environment: dict[str, str], timeout: float) -> str
         return f"it did not end within {timeout:.0f} s"
     if done.returncode == 0:
         return None
-    return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1][:300]
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    return "; ".join(lines[-3:])[-500:] or f"exit code {done.returncode}"
 
 
 def _place(source: Path, target: Path) -> None:

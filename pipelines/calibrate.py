@@ -9,17 +9,25 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
-    """Expected calibration error of the most probable label, over bins that hold equally many images.
+def reliability(probabilities: Floats, truth: Ints, bins: int = 15) -> list[tuple[float, float, int]]:
+    """(mean probability of the most probable label, share that was right, images) over bins of equally many images.
 
-    sum_b n_b / n * |share right in b - mean probability in b| (Naeini, Cooper and Hauskrecht, AAAI 2015; bins of equal
-    mass as in Nixon et al., CVPRW 2019). Few images make fewer bins, so that each holds ten.
+    Bins of equal mass as in Nixon et al., CVPRW 2019. Few images make fewer bins, so that each holds ten.
     """
     top = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     order = np.argsort(top, kind="stable")
     parts = np.array_split(order, max(1, min(bins, len(order) // 10)))
-    return float(sum(abs(float((right[part] - top[part]).sum())) for part in parts) / len(order))
+    return [(float(top[part].mean()), float(right[part].mean()), len(part)) for part in parts]
+
+
+def ece(probabilities: Floats, truth: Ints, bins: int = 15) -> float:
+    """Expected calibration error: sum_b n_b / n * |share right in b - mean probability of the top label in b|.
+
+    Naeini, Cooper and Hauskrecht, AAAI 2015, over the bins of `reliability`.
+    """
+    rows = reliability(probabilities, truth, bins)
+    return sum(n * abs(right - probability) for probability, right, n in rows) / len(truth)
 
 
 def brier(probabilities: Floats, truth: Ints) -> float:

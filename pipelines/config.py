@@ -35,4 +35,4 @@ class PrelabelConfig(Section):
     """Proposals for pictures that nobody has labeled yet."""
 
     section = "prelabel"
-    limit: int = Field(0, ge=0, description="predict at most so many images in one go; 0: all")
+    limit: int = Field(0, ge=0, description="propose labels for at most so many images in one go; 0: all")

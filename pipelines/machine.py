@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from labeling import server
+from labeling import environment
+from labeling.studio import VERSION
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -34,7 +35,7 @@ def find_browser() -> str | None:
 
 def find_label_studio() -> str | None:
     """A word for the Label Studio that uv can start without the network, None if there is none."""
-    return f"label-studio {server.VERSION} (uv)" if server.installed() else None
+    return f"label-studio {VERSION} (uv)" if environment.installed() else None
 
 
 LABEL_STUDIO = Tool(
@@ -53,7 +54,7 @@ def ensure(tool: Tool) -> str | None:
     if found:
         return found
     if tool is LABEL_STUDIO:
-        server.install()
+        environment.install()
     elif shutil.which("apt-get") and os.geteuid() == 0:
         quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True, "check": False}
         subprocess.run(["apt-get", "update", "-qq"], **quiet)  # type: ignore[call-overload]

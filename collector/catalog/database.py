@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from collector.catalog.tables import metadata
-from collector.errors import CollectError, DiskFull, UsageError
+from collector.errors import CollectError, DiskFull, ServiceDown, UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,21 +36,27 @@ class Catalog:
     """The record book of one workspace. Queries live beside this file; nothing else opens the database."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = sa.create_engine(url)
-        if self.engine.dialect.name == "sqlite":
+        self.engine = _engine(url)
+        self.url = self.engine.url.render_as_string(hide_password=True)
+        self.place = self.engine.url.database or "" if self._sqlite else self.url
+        if self._sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
+
+    @property
+    def _sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
 
     @classmethod
     def open(cls, url: str, *, lock: Any = None) -> Catalog:
         """Open the catalog at `url`, creating or migrating it first if needed, under `lock` if one is given.
 
         Raises:
-            UsageError: a newer version of collect wrote it.
+            UsageError: a newer version of collect wrote it, or the URL is wrong.
+            CollectError: the file is not a catalog, or the server does not answer.
         """
         catalog = cls(url)
-        with _explained(url):
+        with _explained(catalog.place):
             if catalog.revision() != HEAD:
                 if lock is None:
                     catalog.migrate()
@@ -88,14 +94,14 @@ class Catalog:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that only reads."""
-        with _explained(self.url), self.engine.connect() as connection, connection.begin():
+        with _explained(self.place), self.engine.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A transaction that writes, committed at the end of the block and durable from then on. Keep it short."""
         with (
-            _explained(self.url),
+            _explained(self.place),
             self.engine.connect().execution_options(collect_write=True) as connection,
             connection.begin(),
         ):
@@ -136,33 +142,52 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _engine(url: str) -> sa.Engine:
+    try:
+        if url.startswith("sqlite:///"):  # the rest is a path, whatever characters it has
+            parsed = sa.URL.create("sqlite", database=url.removeprefix("sqlite:///"))
+        else:
+            parsed = sa.make_url(url)
+        if parsed.drivername == "postgresql":
+            parsed = parsed.set(drivername="postgresql+psycopg")
+        return sa.create_engine(parsed)
+    except (sa.exc.ArgumentError, ImportError) as error:
+        raise UsageError(
+            f"`workspace.catalog` cannot be opened: {error}",
+            hint="use sqlite:///PATH, or postgresql://USER@HOST/NAME after `pip install collect-dataset[scale]`",
+        ) from None
+
+
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _explained(place: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        said = str(error.orig)
-        place = url.split("///")[-1]
-        if "disk is full" in said or ("disk I/O error" in said and _no_space(place)):
-            raise DiskFull(
-                f"the disk that holds {place} is full",
-                hint="free some space, then run the same command again",
-            ) from error
-        if "not a database" in said or "malformed" in said:
-            raise CollectError(
-                f"{place} is not a catalog that SQLite can read: {said}",
-                hint="restore it from a backup; the pictures in the store are untouched",
-            ) from error
-        if "locked" in said:
-            raise CollectError(
-                f"the catalog {place} stayed locked for {BUSY_S:.0f} s",
-                hint="another process is writing; run the same command again when it has finished",
-            ) from error
-        if "unable to open" in said or "readonly" in said:
-            raise CollectError(
-                f"cannot open the catalog {place}: {said}", hint="check the folder's permissions"
-            ) from error
-        raise
+        explanation = _explanation(place, str(error.orig), error.connection_invalidated)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def _explanation(place: str, said: str, broken: bool) -> CollectError | None:
+    disk_trouble = any(words in said for words in ("disk I/O error", "unable to open", "readonly", "disk is full"))
+    if "disk is full" in said or (disk_trouble and _no_space(place)):
+        return DiskFull(f"the disk that holds {place} is full", hint="free some space, then run the same command again")
+    if "not a database" in said or "malformed" in said:
+        return CollectError(
+            f"{place} is not a catalog that SQLite can read: {said}",
+            hint="restore it from a backup; the pictures in the store are untouched",
+        )
+    if "locked" in said:
+        return CollectError(
+            f"the catalog {place} stayed locked for {BUSY_S:.0f} s",
+            hint="another process is writing; run the same command again when it has finished",
+        )
+    if disk_trouble:
+        return CollectError(f"cannot use the catalog {place}: {said}", hint="check the disk and its permissions")
+    if broken or "connection" in said:
+        return ServiceDown(f"the catalog {place} does not answer: {said.splitlines()[0]}", hint="start the server")
+    return None
 
 
 def _no_space(path: str) -> bool:
@@ -170,4 +195,4 @@ def _no_space(path: str) -> bool:
         stat = os.statvfs(Path(path).parent)
     except OSError:
         return False
-    return stat.f_bavail * stat.f_frsize < 1_000_000 or stat.f_favail == 0
+    return stat.f_bavail * stat.f_frsize < 100_000 or (stat.f_files > 0 and stat.f_favail == 0)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
+from collector.catalog import labels
 from collector.catalog.database import Catalog
 from collector.catalog.tables import (
     annotation,
@@ -58,9 +59,7 @@ def sources(catalog: Catalog, concept: str) -> list[str]:
 def refusals(catalog: Catalog, concept: str) -> dict[str, str]:
     """Reason -> what the latest refusal for that reason said."""
     query = (
-        sa.select(rejection.c.reason, rejection.c.detail)
-        .where(rejection.c.concept == concept)
-        .order_by(rejection.c.id)
+        sa.select(rejection.c.reason, rejection.c.detail).where(rejection.c.concept == concept).order_by(rejection.c.id)
     )
     with catalog.read() as connection:
         return {row.reason: row.detail for row in connection.execute(query)}
@@ -96,16 +95,11 @@ def answered(catalog: Catalog, concept: str) -> Answered:
     Only the newest answer of an annotator to an image counts.
     """
     sent = sa.select(task.c.image).join(round_).where(round_.c.concept == concept)
-    newest = (
-        sa.select(annotation.c.image, annotation.c.annotator, annotation.c.state)
-        .where(annotation.c.concept == concept)
-        .order_by(annotation.c.id)
-    )
     with catalog.read() as connection:
         tasks = set(connection.execute(sent).scalars())
-        states = {(row.image, row.annotator): row.state for row in connection.execute(newest)}
-    touched = {image for (image, _), state in states.items() if state != "deleted"}
-    labeled = {image for (image, _), state in states.items() if state == "answered"}
+    answers = labels.current(catalog, concept)
+    touched = {row.image for row in answers}
+    labeled = {row.image for row in answers if row.state == "answered"}
     return Answered(tasks | touched, touched, labeled)
 
 
@@ -120,6 +114,15 @@ def newest_model(catalog: Catalog, concept: str) -> str | None:
     )
     with catalog.read() as connection:
         return connection.execute(query).scalar()
+
+
+def predictions(catalog: Catalog, concept: str, model: str) -> dict[str, dict[str, float]]:
+    """Image -> label -> probability, as a model said."""
+    query = sa.select(prediction.c.image, prediction.c.probabilities).where(
+        prediction.c.concept == concept, prediction.c.model_run == model
+    )
+    with catalog.read() as connection:
+        return {row.image: dict(row.probabilities) for row in connection.execute(query)}
 
 
 def proposed(catalog: Catalog, concept: str) -> set[str]:

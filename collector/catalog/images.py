@@ -71,14 +71,24 @@ def previews(catalog: Catalog, wanted: Iterable[str] | None = None) -> dict[str,
     }
 
 
-def seen_ids(catalog: Catalog, concept: str, source: str) -> set[str]:
-    """The source's ids of everything that this concept has stored from it: never ask for these files again."""
+def stored_files(catalog: Catalog, source: str) -> dict[tuple[str, str], str]:
+    """(the source's id, address) of every file that is stored from a source, for whichever concept -> image."""
     with catalog.read() as connection:
-        return set(
-            connection.execute(
-                sa.select(sighting.c.source_id).where(sighting.c.concept == concept, sighting.c.source == source)
-            ).scalars()
-        )
+        rows = connection.execute(
+            sa.select(sighting.c.source_id, sighting.c.url, sighting.c.image).where(sighting.c.source == source)
+        ).all()
+    return {(row.source_id, row.url): row.image for row in rows}
+
+
+def first_sightings(catalog: Catalog, concept: str, sources: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Image -> (source, license code) of its first sighting for a concept by one of the sources."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            sa.select(sighting.c.image, sighting.c.source, sighting.c.license)
+            .where(sighting.c.concept == concept, sighting.c.source.in_(list(sources)))
+            .order_by(sighting.c.id.desc())
+        ).all()
+    return {row.image: (row.source, row.license) for row in rows}
 
 
 def seen_images(catalog: Catalog, concept: str, source: str) -> dict[str, str]:
@@ -101,6 +111,20 @@ def rejected_ids(catalog: Catalog, concept: str, source: str) -> dict[str, str]:
             .order_by(rejection.c.id.desc())
         ).all()
     return {row.source_id: row.reason for row in rows}
+
+
+def refused_for(catalog: Catalog, concept: str, source: str) -> dict[str, set[str]]:
+    """The source's ids of everything that was refused for this concept -> all reasons that it was refused for."""
+    with catalog.read() as connection:
+        rows = connection.execute(
+            sa.select(rejection.c.source_id, rejection.c.reason).where(
+                rejection.c.concept == concept, rejection.c.source == source
+            )
+        ).all()
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row.source_id, set()).add(row.reason)
+    return found
 
 
 def counts(catalog: Catalog, concept: str, sources: Iterable[str] | None = None) -> tuple[int, int, dict[str, int]]:

@@ -1,17 +1,68 @@
-"""Queries over tasks and annotations."""
+"""Queries over annotators, rounds, tasks and annotations.
+
+Annotation rows are only ever added. An answer that was edited or withdrawn is a new row that `supersedes` the one
+before it; the *current* answers are the rows that nothing supersedes and that are not themselves `deleted`.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
-from collector.catalog.database import Catalog
-from collector.catalog.tables import annotation, round_, task
+from collector.catalog.database import Catalog, now
+from collector.catalog.tables import annotation, annotator, prediction, round_, task
+
+NOT_YET = 0  # a task that is planned, and not known to be in Label Studio
+GONE = -1  # a task whose project was deleted there; its answers are kept
+
+
+class Round(NamedTuple):
+    """One campaign of a concept: what annotators are asked, and how. `projects` is annotator -> Label Studio's id."""
+
+    id: int
+    concept: str
+    name: str
+    purpose: str
+    labels: list[str]
+    guideline: str
+    guideline_hash: str
+    overlap: int
+    blind: bool
+    proposals: bool
+    projects: dict[str, int]
+
+
+class Task(NamedTuple):
+    """One image for one annotator. `proposal` and `model_run` describe the prediction that is shown, if any."""
+
+    id: int
+    round: int
+    image: str
+    annotator: str
+    project: int
+    studio_task: int
+    prediction: int | None
+    proposal: str | None
+    score: float | None
+    model_run: str | None
+
+
+class Planned(NamedTuple):
+    """A task to be: the image, who gets it, and the prediction to show."""
+
+    image: str
+    annotator: str
+    prediction: int | None = None
 
 
 class Current(NamedTuple):
-    """An annotation that no later row supersedes; `round` is empty where it belongs to no task."""
+    """One answer as it stands: `state` is answered, unsure ("can't tell") or skipped; `label` is None unless answered.
+
+    `heads` also gives rows whose `state` is deleted.
+    """
 
     id: int
     task: int | None
@@ -23,20 +74,134 @@ class Current(NamedTuple):
     seconds: float | None
     proposal: str | None
     proposal_kept: bool | None
-    round: str
+    studio_annotation: int | None
+    studio_updated_at: str | None
+    studio_updated_by: str | None
+
+
+class Guess(NamedTuple):
+    """A prediction with its row id; `score` is the probability of `label`."""
+
+    id: int
+    label: str
+    score: float
 
 
 def current(catalog: Catalog, concept: str) -> list[Current]:
-    """The annotations of the concept as they stand, oldest first: what was changed shows its last form only."""
-    later = annotation.alias()
-    own = [getattr(annotation.c, name) for name in Current._fields[:-1]]
+    """The standing answers of a concept in the order they came in: the last one of each annotator to each task."""
+    standing: dict[tuple[int | None, str, str], Current] = {}
+    for row in heads(catalog, concept):
+        if row.state != "deleted":
+            standing[row.task, row.image, row.annotator] = row
+    return sorted(standing.values())
+
+
+def heads(catalog: Catalog, concept: str) -> list[Current]:
+    """The last row of every answer that was ever seen, withdrawn ones (`deleted`) included, by id."""
+    later = sa.select(annotation.c.supersedes).where(annotation.c.supersedes.is_not(None))
     query = (
-        sa.select(*own, sa.func.coalesce(round_.c.name, ""))
-        .join(task, task.c.id == annotation.c.task, isouter=True)
-        .join(round_, round_.c.id == task.c.round, isouter=True)
-        .where(annotation.c.concept == concept)
-        .where(annotation.c.id.not_in(sa.select(later.c.supersedes).where(later.c.supersedes.is_not(None))))
+        sa.select(*(annotation.c[name] for name in Current._fields))
+        .where(annotation.c.concept == concept, annotation.c.id.not_in(later))
         .order_by(annotation.c.id)
     )
     with catalog.read() as connection:
         return [Current(*row) for row in connection.execute(query)]
+
+
+def add_annotations(catalog: Catalog, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Append annotation rows; a row whose `content` is there already is left out. Returns how many are new."""
+    if not rows:
+        return 0
+    with catalog.write() as connection:
+        return sum(connection.execute(_or_ignore(annotation, {**row, "seen_at": now()})).rowcount for row in rows)
+
+
+def add_annotators(catalog: Catalog, emails: Mapping[str, str]) -> None:
+    """Write down who annotates (name -> e-mail address); known names stay as they are."""
+    with catalog.write() as connection:
+        for name, email in emails.items():
+            connection.execute(_or_ignore(annotator, {"name": name, "email": email, "added_at": now()}))
+
+
+def annotators(catalog: Catalog) -> dict[str, str]:
+    """E-mail address -> name of everybody who ever annotated."""
+    with catalog.read() as connection:
+        return {row.email: row.name for row in connection.execute(sa.select(annotator))}
+
+
+def open_round(catalog: Catalog, concept: str, name: str, values: Mapping[str, Any]) -> Round:
+    """The round of that name, opened with `values` if there is none; only its overlap may change later."""
+    row = {"concept": concept, "name": name, "projects": {}, "opened_at": now(), **values}
+    mine = sa.and_(round_.c.concept == concept, round_.c.name == name)
+    with catalog.write() as connection:
+        connection.execute(_or_ignore(round_, row))
+        connection.execute(sa.update(round_).where(mine).values(overlap=values["overlap"]))
+        found = connection.execute(sa.select(*(round_.c[field] for field in Round._fields)).where(mine)).one()
+    return Round(*found)
+
+
+def rounds(catalog: Catalog, concept: str) -> dict[str, Round]:
+    """Name -> round of a concept, oldest first."""
+    query = sa.select(*(round_.c[field] for field in Round._fields)).where(round_.c.concept == concept)
+    with catalog.read() as connection:
+        return {row.name: Round(*row) for row in connection.execute(query.order_by(round_.c.id))}
+
+
+def set_projects(catalog: Catalog, round_id: int, projects: Mapping[str, int]) -> None:
+    """Write down which Label Studio project belongs to each annotator of a round."""
+    with catalog.write() as connection:
+        connection.execute(sa.update(round_).where(round_.c.id == round_id).values(projects=dict(projects)))
+
+
+def tasks(catalog: Catalog, concept: str) -> list[Task]:
+    """Every task of a concept, in the order they were planned."""
+    query = (
+        sa.select(
+            *(task.c[name] for name in Task._fields[:7]), prediction.c.label, prediction.c.score, prediction.c.model_run
+        )
+        .join(round_, task.c.round == round_.c.id)
+        .outerjoin(prediction, task.c.prediction == prediction.c.id)
+        .where(round_.c.concept == concept)
+        .order_by(task.c.id)
+    )
+    with catalog.read() as connection:
+        return [Task._make(row) for row in connection.execute(query)]
+
+
+def plan(catalog: Catalog, round_id: int, rows: Iterable[Planned]) -> int:
+    """Write down, in one transaction, which tasks are to be made. Returns how many are new."""
+    made = {"round": round_id, "project": NOT_YET, "studio_task": NOT_YET, "pushed_at": now()}
+    with catalog.write() as connection:
+        return sum(connection.execute(_or_ignore(task, {**made, **row._asdict()})).rowcount for row in rows)
+
+
+def place(catalog: Catalog, project: int, studio_tasks: Mapping[int, int]) -> None:
+    """Write down where tasks (row id -> Label Studio's task id) are."""
+    with catalog.write() as connection:
+        for row, studio_task in studio_tasks.items():
+            connection.execute(
+                sa.update(task)
+                .where(task.c.id == row)
+                .values(project=project, studio_task=studio_task, pushed_at=now())
+            )
+
+
+def show(catalog: Catalog, predictions: Mapping[int, int]) -> None:
+    """Write down which prediction (task row id -> prediction id) is shown now."""
+    with catalog.write() as connection:
+        for row, shown in predictions.items():
+            connection.execute(sa.update(task).where(task.c.id == row).values(prediction=shown))
+
+
+def guesses(catalog: Catalog, concept: str, model_run: str) -> dict[str, Guess]:
+    """Image -> what a model said of it."""
+    query = sa.select(prediction.c.image, *(prediction.c[name] for name in Guess._fields)).where(
+        prediction.c.concept == concept, prediction.c.model_run == model_run
+    )
+    with catalog.read() as connection:
+        return {row.image: Guess(*row[1:]) for row in connection.execute(query)}
+
+
+def _or_ignore(table: sa.Table, row: Mapping[str, Any]) -> Any:
+    """INSERT that does nothing when the row is there already; SQLite and PostgreSQL spell it alike."""
+    return sqlite.insert(table).values(**row).on_conflict_do_nothing()

@@ -161,17 +161,6 @@ def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[P
         return sum(connection.execute(_or_ignore(prediction, value)).rowcount for value in values)
 
 
-def predictions(catalog: Catalog, model: str, concept: str) -> dict[str, Prediction]:
-    """Image -> what a model said of it."""
-    with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(prediction.c.image, prediction.c.label, prediction.c.score, prediction.c.probabilities)
-            .where(prediction.c.model_run == model, prediction.c.concept == concept)
-            .order_by(prediction.c.image)
-        ).all()
-    return {row.image: Prediction(*row) for row in rows}
-
-
 def _experiments() -> sa.Select[Any]:
     return sa.select(*(experiment.c[name] for name in Experiment._fields))
 

@@ -16,8 +16,8 @@ def group() -> None:
 @common
 def start(out: Output, port: int | None, detach: bool) -> None:
     """Run Label Studio here, private, on 127.0.0.1."""
-    from labeling.sync import start as start_studio
-    from labeling.sync import wait
+    from labeling.lifecycle import start as start_studio
+    from labeling.lifecycle import wait
 
     with out.workspace() as ws:
         out.show(start_studio(ws, port=port))
@@ -29,7 +29,7 @@ def start(out: Output, port: int | None, detach: bool) -> None:
 @common
 def stop(out: Output) -> None:
     """Stop the Label Studio of this workspace; annotations are kept."""
-    from labeling.sync import stop as stop_studio
+    from labeling.lifecycle import stop as stop_studio
 
     with out.workspace() as ws:
         out.show(stop_studio(ws))

@@ -85,14 +85,14 @@ def draw(kind: str, seed: int) -> bytes:
 def _place_animals(canvas: Canvas, kind: str, row: float) -> None:
     rng, width, height = canvas.rng, canvas.width, canvas.height
     tall = BUILDS[kind].legs + BUILDS[kind].neck + 0.35
-    flip = rng.choice((-1, 1))
+    flip = 1 if rng.random() < 0.7 else -1
     if rng.random() < 0.08 and kind != ROCKING_HORSE:
         size = min(width, height) * rng.uniform(0.8, 1.2) / max(1.0, tall / 1.6)
         middle = Frame(rng.uniform(0.4, 0.6) * width, rng.uniform(0.5, 0.7) * height, size, flip)
         paint_portrait(canvas, kind, middle)
         return
     pose = "standing" if kind == ROCKING_HORSE else random_pose(rng)
-    size = min(width * 0.72, row / tall) * rng.uniform(0.88, 1.08) * (0.78 if pose == "rearing" else 1.0)
+    size = min(width * 0.72, row / tall) * rng.uniform(0.9, 1.06) * (0.78 if pose == "rearing" else 1.0)
     if rng.random() < 0.12:
         small = Frame(rng.uniform(0.05, 0.95) * width, row - 0.06 * height, size * rng.uniform(0.4, 0.7), -flip)
         paint_animal(canvas, kind, small, random_pose(rng))
@@ -108,14 +108,14 @@ def horses(count: int, seed: int = 0) -> list[Drawing]:
 
 
 def others(count: int, seed: int = 0) -> list[Drawing]:
-    """`count` drawings that show no horse, a third of them look-alikes, any two at least `NEAREST` bits apart."""
+    """`count` drawings that show no horse, a quarter of them look-alikes, any two at least `NEAREST` bits apart."""
     return gallery(other_kinds(count), seed)
 
 
 def other_kinds(count: int) -> list[str]:
-    """`count` kinds that are not horses, one look-alike for every two far things."""
+    """`count` kinds that are not horses, one look-alike for every three far things."""
     far, near = cycle(THINGS), cycle(LOOKALIKES)
-    return [next(far if i % 3 else near) for i in range(count)]
+    return [next(far if i % 4 else near) for i in range(count)]
 
 
 def gallery(kinds: list[str], seed: int = 0) -> list[Drawing]:

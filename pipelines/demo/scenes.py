@@ -65,8 +65,7 @@ def _horizon(canvas: Canvas, low: float = 0.3, high: float = 0.66) -> float:
 
 
 def _standing_row(canvas: Canvas, horizon: float) -> float:
-    row = horizon + (canvas.height - horizon) * canvas.rng.uniform(0.3, 0.85)
-    return max(row, 0.62 * canvas.height)
+    return max(horizon, canvas.height * canvas.rng.uniform(0.76, 0.92))
 
 
 def _ridge(canvas: Canvas, base: float, height: float, color: Color) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 ACCENT, QUIET, INK = "#1f6f78", "#c9d1d6", "#39424a"  # a dark page inverts them, see style.css
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "collect",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",  # ships with matplotlib, so that every machine draws the same

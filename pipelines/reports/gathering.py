@@ -94,7 +94,7 @@ def negatives(of: Material) -> dict[str, Any] | None:
     for row in pool:
         if row.role == "negative":
             tiers[row.tier].append(row.image)
-    excluded = images.counts(of.catalog, of.name, NEGATIVE_SOURCES)[2]
+    excluded = images.refusals(of.catalog, of.name, NEGATIVE_SOURCES)
     if not tiers and not excluded:
         return None
     order = [tier for tier in (*TIERS, *sorted(tiers.keys() - TIERS.keys())) if tier in tiers]
@@ -152,5 +152,5 @@ def _credit_order(each: Origin) -> tuple[str, ...]:
 
 def _no_formula(cell: str) -> str:
     """Spreadsheets run cells that begin so (OWASP, "CSV Injection"); a leading quote makes them text."""
-    risky = cell.lstrip()[:1] in ("=", "+", "-", "@", "=", "+", "-", "@") or cell[:1] in ("\t", "\r", "\n")
-    return f"'{cell}" if risky and cell else cell
+    risky = cell.lstrip()[:1] in tuple("=+-@\uff1d\uff0b\uff0d\uff20") or cell[:1] in tuple("\t\r\n")
+    return f"'{cell}" if risky else cell

@@ -12,9 +12,9 @@ from pipelines.reports.material import Material
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One bar. `count` None: not reached yet, `command` reaches it. `lost` counts by reason what the bar above had more.
+    """One bar. `count` None: not reached yet, `command` reaches it.
 
-    `count` and `lost` add up to the count of the nearest reached stage above.
+    `lost` says by reason what the bar above had more: both add up to the count of the nearest reached stage above.
     """
 
     name: str
@@ -46,17 +46,14 @@ def _judged(of: Material) -> list[Stage]:
     settled = {row.image: row.label for row in consensus.settled(of.catalog, of.name)}
     agreed = {image for image in labeled if settled.get(image) is not None}
     unsettled = Counter("a tie" if image in settled else "not settled yet" for image in labeled - agreed)
+    sorting, judging = len(distinct) if compared else None, len(labeled) if of.answered.touched else None
+    settling = len(agreed) if settled else None
+    pull = "label pull" if of.answered.sent else "label push"
+    waiting = _unlabeled(of, distinct - labeled)
     return [
-        Stage("distinct", "not a copy of another", "duplicates", len(distinct) if compared else None, "dedup", dict(aside)),
-        Stage(
-            "labeled",
-            "a person said what it shows",
-            "agreement",
-            len(labeled) if of.answered.touched else None,
-            "label pull" if of.answered.sent else "label push",
-            _unlabeled(of, distinct - labeled),
-        ),
-        Stage("agreed", "the votes settle a label", "disagreements", len(agreed) if settled else None, "agreement", dict(unsettled)),
+        Stage("distinct", "not a copy of another", "duplicates", sorting, "dedup", dict(aside)),
+        Stage("labeled", "a person said what it shows", "agreement", judging, pull, waiting),
+        Stage("agreed", "the votes settle a label", "disagreements", settling, "agreement", dict(unsettled)),
         _trained(of, agreed),
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -32,13 +31,13 @@ def candidate(image: str, phash: int, *, pixels: str = "", quality: float = 1.0)
     return Candidate(image, pixels or image, phash, quality, 100, 100, ("by",), False, "")
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 20), st.integers(0, 2**32))
-def test_the_search_finds_every_pair_within_the_radius_and_no_other(
-    values: list[int], radius: int, seed: int
-) -> None:
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=40), st.integers(0, 12), st.integers(0, 2**32))
+def test_the_search_finds_every_pair_within_the_radius_and_no_other(values: list[int], radius: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     for value in list(values):  # copies a few bits away, or the radius would hardly ever be met
-        values.append(value ^ sum(1 << int(bit) for bit in rng.choice(64, size=int(rng.integers(0, 22)), replace=False)))
+        values.append(
+            value ^ sum(1 << int(bit) for bit in rng.choice(64, size=int(rng.integers(0, 22)), replace=False))
+        )
     hashes = np.array(values, dtype=np.uint64)
     expected = {
         (i, j, (values[i] ^ values[j]).bit_count())
@@ -121,7 +120,8 @@ def test_pictures_made_for_tests_are_no_copies_of_each_other() -> None:
     assert min(distances) > 10
 
 
-@pytest.mark.parametrize("radius", [0, 3, 10])
-def test_a_placeholder_seen_a_thousand_times_does_not_fill_the_memory(radius: int) -> None:
-    hashes = np.zeros(1000, dtype=np.uint64)
-    assert sum(1 for _ in near_pairs(hashes, radius)) == 1000 * 999 // 2
+def test_a_placeholder_seen_a_hundred_thousand_times_is_one_group() -> None:
+    ranked = [candidate(f"{i:06}", 0) for i in range(100_000)]
+    found = stars(ranked, 10, 0.1)
+    assert len(found) == 99_999
+    assert {row.keeper for row in found} == {"000000"}

@@ -77,7 +77,9 @@ def test_the_ratio_is_met_exactly(ws: Workspace, positives: list[str], imagen: P
     assert negatives(ws, "horse", folder=imagen, ratio=0.34).negatives == 2
 
 
-def test_a_folder_whose_names_say_nothing_gives_what_it_has(ws: Workspace, positives: list[str], tmp_path: Path) -> None:
+def test_a_folder_whose_names_say_nothing_gives_what_it_has(
+    ws: Workspace, positives: list[str], tmp_path: Path
+) -> None:
     folder = tmp_path / "plain"
     folder.mkdir()
     for seed in range(700, 704):

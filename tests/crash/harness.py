@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.crash import driver, verify
@@ -33,10 +33,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Point:
-    """The n-th call of one name: a moment at which a run can be killed."""
+    """The n-th call of one name: a moment at which a run can be killed, or be told of an error."""
 
     call: str
     n: int
+    line: str = field(compare=False)
 
 
 def traced(filter_: Sequence[str] = WRITING) -> str:
@@ -67,35 +68,49 @@ def run(scene: Path, pictures: Path, *, mistake: str = "", strace: Sequence[str]
 
 def points(scene: Path, pictures: Path) -> list[Point]:
     """Every moment at which a run touches the disk, from a reference run."""
-    run(scene, pictures, strace=["-e", traced()])
+    run(scene, pictures, strace=["-y", "-e", traced()])
     seen: Counter[str] = Counter()
     found = []
     for line in (scene / "trace").read_text().splitlines():
         if name := re.match(r"\d+ +(\w+)\(", line):
             seen[name[1]] += 1
-            found.append(Point(name[1], seen[name[1]]))
+            found.append(Point(name[1], seen[name[1]], line[:300]))
     return found
 
 
-def killed_at(point: Point, scene: Path, pictures: Path, mistake: str = "") -> tuple[list[str], Path]:
-    """Kill a run as it enters the call; returns the faults found on a copy of what is left, and the workspace."""
+def killed_at(point: Point, scene: Path, pictures: Path, mistake: str = "") -> list[str]:
+    """Kill a run as it enters the call; returns the faults found on a copy of what is left."""
     arguments = ["-e", traced(), "-e", f"inject={point.call}:signal=KILL:when={point.n}"]
     killed = run(scene, pictures, mistake=mistake, strace=arguments)
     if killed.status != KILLED:
-        return [f"the kill at {point} did not fire: exit {killed.status} {killed.error}"], scene / "ws"
+        return [f"the kill at {point} did not fire: exit {killed.status} {killed.error}"]
     shutil.copytree(scene / "ws", scene / "copy")
-    return verify.faults(scene / "copy", killed.acks), scene / "ws"
+    return verify.faults(scene / "copy", killed.acks)
 
 
 def kill_and_repeat(point: Point, scene: Path, pictures: Path) -> tuple[list[str], object]:
     """Kill, verify, run again to the end; returns all faults, and what the catalog holds in the end."""
-    found, workspace = killed_at(point, scene, pictures)
+    found = killed_at(point, scene, pictures)
+    return _repeated(found, scene, pictures)
+
+
+def fail_and_repeat(point: Point, error: str, scene: Path, pictures: Path) -> tuple[Run, list[str], object]:
+    """Let one call answer with an error, verify, run again without; also returns how the failing run ended."""
+    arguments = ["-e", traced(), "-e", f"inject={point.call}:error={error}:when={point.n}"]
+    failed = run(scene, pictures, strace=arguments)
+    found = [] if "(INJECTED)" in (scene / "trace").read_text() else [f"the error at {point} did not fire"]
+    shutil.copytree(scene / "ws", scene / "copy")
+    found += verify.faults(scene / "copy", failed.acks)
+    return failed, *_repeated(found, scene, pictures)
+
+
+def _repeated(found: list[str], scene: Path, pictures: Path) -> tuple[list[str], object]:
     again = run(scene, pictures)
     if again.status != 0:
         return [*found, f"the repeated run failed: {again.error}"], None
-    found += verify.faults(workspace, again.acks)
-    found += [f"left over: {name}" for name in verify.leftovers(workspace)]
-    content = verify.content(workspace)
+    found = [*found, *verify.faults(scene / "ws", again.acks)]
+    found += [f"left over: {name}" for name in verify.leftovers(scene / "ws")]
+    content = verify.content(scene / "ws")
     shutil.rmtree(scene)
     return found, content
 

@@ -1,0 +1,204 @@
+"""`push` gives pictures to people, `propose` gives them with a model's guess, `pull` fetches what they answered.
+
+The catalog says what is to be labeled and by whom; Label Studio is where it happens. Pull writes new rows only: an
+answer that was edited, withdrawn or skipped is a row of its own, so nothing that a person did is overwritten.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from collector.catalog import labels as rows
+from collector.catalog.labels import Guess, Round, Task
+from collector.errors import CollectError
+from collector.records import Concept, Summary
+from collector.splits import draw, position
+from collector.workspace import Workspace
+from labeling import accounts, server
+from labeling.accounts import ADMIN
+from labeling.config import LabelConfig
+from labeling.interface import Proposal
+from labeling.lifecycle import folder_of
+from labeling.reader import Reader
+from labeling.rounds import Desk, seat, title
+
+HOLDOUT, POOL, PROPOSALS = "holdout", "pool", "proposals"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSummary(Summary):
+    """Tasks in Label Studio: `tasks` in all, `new` since this push, images of each round, tasks of each annotator.
+
+    `passwords` is the private file with the sign-ins that push made.
+    """
+
+    url: str
+    tasks: int
+    new: int
+    images: dict[str, int]
+    annotators: dict[str, int]
+    passwords: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProposeSummary(Summary):
+    """`proposed` images carry a proposal of the model now; `new` tasks were made, some of them without a proposal."""
+
+    proposed: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullSummary(Summary):
+    """Standing answers after this pull: in all, of each annotator, and how many are skips or "can't tell".
+
+    `new`, `changed` and `deleted` count the rows that this pull added.
+    """
+
+    annotations: int
+    annotators: dict[str, int]
+    new: int
+    changed: int
+    deleted: int
+    skipped: int
+    unsure: int
+
+
+def push(
+    ws: Workspace, concept: str | None = None, *, limit: int | None = None, overlap: int | None = None
+) -> PushSummary:
+    """Make the tasks that are missing: every held-out image, blind, then `limit` images of the pool (None: all).
+
+    Raises:
+        ServiceDown: Label Studio is not running.
+        CollectError: the pool of the concept is empty.
+    """
+    chosen = ws.concept(concept)
+    with seat(ws, chosen) as desk:
+        splits = draw(ws, chosen)
+        if not splits:
+            raise CollectError(
+                f"`{chosen.name}` has no pictures to label yet", hint=f"`collect crawl {chosen.name}` finds some"
+            )
+        asked = ws.section(LabelConfig).overlap if overlap is None else overlap
+        shuffled = sorted(splits, key=lambda image: position(f"{ws.seed}:{chosen.name}:order:{image}"))
+        held = [image for image in shuffled if splits[image] != "train"]
+        # Two people at least see what models are measured with; nobody sees a proposal there.
+        holdout = desk.open(HOLDOUT, HOLDOUT, min(max(2, asked), len(desk.people)))
+        new = desk.fill(holdout, held)
+        pool = desk.open(POOL, POOL, min(asked, len(desk.people)))
+        taken = {name: desk.images(name) for name in (POOL, PROPOSALS)}
+        free = [image for image in shuffled if splits[image] == "train" and image not in taken[PROPOSALS]]
+        free.sort(key=lambda image: image not in taken[POOL])  # stable: images that have tasks come first
+        new += desk.fill(pool, free if limit is None else free[:limit])
+        return _pushed(ws, chosen, desk, new)
+
+
+def propose(ws: Workspace, concept: str | None, model_run: str, *, limit: int | None = None) -> ProposeSummary:
+    """Show the predictions of `model_run` (rows of the catalog) to people, for at most `limit` more images.
+
+    New tasks go to training images that nobody has seen: never to validation or test images. `label.no_proposal_share`
+    of them, by a keyed hash, come without a proposal, so that its influence can be measured. Tasks that nobody has
+    answered yet get the newer proposal; answers are never touched.
+    """
+    chosen = ws.concept(concept)
+    guesses = rows.guesses(ws.catalog, chosen.name, model_run)
+    with seat(ws, chosen) as desk:
+        splits = draw(ws, chosen)
+        seen = {task.image for task in rows.tasks(ws.catalog, chosen.name)}
+        seen |= {row.image for row in rows.current(ws.catalog, chosen.name)}
+        fresh = [image for image in guesses if splits.get(image) == "train" and image not in seen]
+        fresh.sort(key=lambda image: (guesses[image].score, image))  # the least certain first
+        config = ws.section(LabelConfig)
+        shown = {
+            image: guesses[image].id
+            for image in fresh
+            if position(f"{ws.seed}:{chosen.name}:no proposal:{image}") >= config.no_proposal_share
+        }
+        round_ = desk.open(PROPOSALS, PROPOSALS, min(config.overlap, len(desk.people)))
+        new = desk.fill(round_, fresh[:limit], shown)
+        _renew(desk, round_, model_run, guesses)
+    carrying = {task.image for task in rows.tasks(ws.catalog, chosen.name) if task.model_run == model_run}
+    return ProposeSummary(proposed=len(carrying), new=new, next=f"collect label pull {chosen.name}")
+
+
+def pull(ws: Workspace, concept: str | None = None) -> PullSummary:
+    """Write down every answer that is new or changed since the last pull, and every one that is gone.
+
+    Raises:
+        ServiceDown: Label Studio is not running.
+    """
+    chosen = ws.concept(concept)
+    with server.running(folder_of(ws)).connect() as studio:
+        reader = Reader(ws, chosen, studio)
+        projects = studio.projects()
+        mine: defaultdict[tuple[int, str], list[Task]] = defaultdict(list)
+        for task in rows.tasks(ws.catalog, chosen.name):
+            if task.studio_task > 0:
+                mine[task.project, title(chosen.name, reader.rounds[task.round], task.annotator)].append(task)
+        for done, ((project, called), tasks) in enumerate(mine.items()):
+            ws.progress(f"pulling {called}", done, len(mine))
+            if projects.get(called) == project:
+                reader.read(studio.answers(project), {task.studio_task: task for task in tasks})
+            else:
+                reader.warnings.append(f"the project `{called}` is gone from Label Studio; its answers are kept here")
+    standing = rows.current(ws.catalog, chosen.name)
+    states = Counter(row.state for row in standing)
+    return PullSummary(
+        annotations=len(standing),
+        annotators=dict(sorted(Counter(row.annotator for row in standing).items())),
+        new=reader.added["new"],
+        changed=reader.added["changed"],
+        deleted=reader.added["deleted"],
+        skipped=states["skipped"],
+        unsure=states["unsure"],
+        warnings=tuple(reader.warnings),
+        next=f"collect agreement {chosen.name}",
+    )
+
+
+def _renew(desk: Desk, round_: Round, model_run: str, guesses: Mapping[str, Guess]) -> None:
+    """Give the tasks of `round_` that nobody has answered the proposals of `model_run`, and show these only."""
+    mine: defaultdict[int, list[Task]] = defaultdict(list)
+    for task in rows.tasks(desk.ws.catalog, desk.concept.name):
+        if task.round == round_.id and task.studio_task > 0:
+            mine[task.project].append(task)
+    for project, tasks in mine.items():
+        older = [t for t in tasks if t.prediction is not None and t.model_run != model_run and t.image in guesses]
+        if older:
+            answered = {answer.item for answer in desk.studio.answers(project)}
+            older = [task for task in older if task.studio_task not in answered]
+            there = desk.studio.items(project)
+            late = []
+            for task in older:
+                shown = there[task.image].proposal
+                if shown is None or shown.model_version != model_run:  # else a push that was killed imported it
+                    guess = guesses[task.image]
+                    late.append((task.studio_task, Proposal(guess.label, guess.score, model_run)))
+            desk.studio.import_proposals(project, late)
+            rows.show(desk.ws.catalog, {task.id: guesses[task.image].id for task in older})
+        desk.studio.show_version(project, model_run)
+
+
+def _pushed(ws: Workspace, concept: Concept, desk: Desk, new: int) -> PushSummary:
+    tasks = rows.tasks(ws.catalog, concept.name)
+    names = {round_.id: round_.name for round_ in rows.rounds(ws.catalog, concept.name).values()}
+    images: defaultdict[str, set[str]] = defaultdict(set)
+    for task in tasks:
+        images[names[task.round]].add(task.image)
+    others = set(desk.people) != {ADMIN}
+    alone = ("there is one annotator, so agreement cannot be measured: add to `label.annotators`",)
+    return PushSummary(
+        url=desk.studio.url,
+        tasks=len(tasks),
+        new=new,
+        images={name: len(found) for name, found in images.items()},
+        annotators=dict(sorted(Counter(task.annotator for task in tasks).items())),
+        passwords=str(folder_of(ws) / accounts.FILE) if others else "",
+        warnings=("there is one annotator, so agreement cannot be measured: add to `label.annotators`",)
+        if alone
+        else (),
+        next=f"collect label pull {concept.name}",
+    )

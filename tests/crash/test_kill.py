@@ -1,0 +1,42 @@
+"""`kill -9` at every system call by which the import touches the disk."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.crash import harness
+from tests.crash.harness import Point
+
+pytestmark = pytest.mark.slow
+
+
+def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_the_next_run(
+    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, expected: object, tmp_path: Path
+) -> None:
+    runs = {
+        point: workers.submit(harness.kill_and_repeat, point, tmp_path / f"{point.call}-{point.n}", pictures)
+        for point in points
+    }
+    for point, run in runs.items():
+        found, content = run.result()
+        assert found == [], point
+        assert content == expected, point
+    print(f"{len(points)} points: {sorted({point.call for point in points})}")
+    assert len(points) >= 100
+    assert {point.call for point in points} >= {"write", "pwrite64", "fsync", "fdatasync", "ftruncate"}
+
+
+def test_the_kills_find_a_row_that_is_written_before_its_file(
+    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, tmp_path: Path
+) -> None:
+    chosen = [point for point in points if "/objects/" in point.line and point.call != "write"]
+    runs = [
+        workers.submit(harness.killed_at, point, tmp_path / f"{point.call}-{point.n}", pictures, "row before file")
+        for point in chosen
+    ]
+    caught = [found for run in runs if (found := run.result())]
+    print(f"{len(caught)} of {len(chosen)} points show the planted mistake")
+    assert any("a row without its file" in fault for found in caught for fault in found)

@@ -1,0 +1,86 @@
+"""A workspace with labeled pictures: the rows that the earlier steps would have written, around real intake."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import sqlalchemy as sa
+from PIL import Image
+
+from collector.catalog import consensus, now, pools
+from collector.catalog.consensus import Settled
+from collector.catalog.pools import PoolRow
+from collector.catalog.tables import annotation, annotator
+from collector.intake import take_in
+from collector.records import Kept, License, Sighting
+from collector.workspace import Workspace
+
+BY = License("by", "4.0", "https://creativecommons.org/licenses/by/4.0/", evidence="license=by")
+SPLITS = ("validation", "test", "train", "train")
+
+
+def stripes(kind: int, seed: int) -> bytes:
+    """A noisy PNG with stripes across (0), down (1) or aslant (2), in any color: what HOG can tell apart."""
+    rng = np.random.default_rng(1000 * kind + seed)
+    y, x = np.mgrid[0:96, 0:128]
+    along = (y, x, x + y)[kind]
+    wave = np.sin(along / rng.uniform(2, 4) + rng.uniform(0, 6))[..., None]
+    pixels = 128 + wave * rng.uniform(20, 60, 3) + rng.normal(0, 30, (96, 128, 3)) + rng.uniform(-30, 30, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def collect(ws: Workspace, each: int = 16, license_: License = BY) -> dict[str, tuple[str, str]]:
+    """Take `each` pictures of every label of `horse` into its pool; image -> (label, split)."""
+    concept = ws.concept("horse", create=True)
+    found: dict[str, tuple[str, str]] = {}
+    for kind, label in enumerate(concept.labels):
+        for n in range(each):
+            seen = Sighting("made", f"{label}-{n}", f"made:{label}-{n}", license_, "horse", label)
+            outcome = take_in(ws, stripes(kind, n), seen)
+            assert isinstance(outcome, Kept)
+            found[outcome.image] = (label, SPLITS[n % len(SPLITS)])
+    rows = [PoolRow(image, label, "positive", "given", "made", {}) for image, (label, _) in found.items()]
+    pools.add(ws.catalog, "horse", rows)
+    pools.freeze_splits(ws.catalog, "horse", {image: split for image, (_, split) in found.items()}, "made")
+    return found
+
+
+def answer(ws: Workspace, image: str, label: str | None, people: Sequence[str], *, proposal: str | None = None) -> None:
+    """Let each of `people` say that `image` is `label`."""
+    with ws.catalog.write() as connection:
+        for name in people:
+            if not connection.execute(sa.select(annotator).where(annotator.c.name == name)).first():
+                connection.execute(sa.insert(annotator).values(name=name, email=name, added_at=now()))
+            connection.execute(
+                sa.insert(annotation).values(
+                    concept="horse",
+                    image=image,
+                    annotator=name,
+                    state="answered" if label else "unsure",
+                    label=label,
+                    note="",
+                    proposal=proposal,
+                    content=f"{image} {name} {label}",
+                    seen_at=now(),
+                )
+            )
+
+
+def settle(ws: Workspace, *rows: tuple[str, str | None, dict[str, int]]) -> None:
+    """Write consensus rows (image, label, votes) beside those that are there."""
+    standing = {row.image: row for row in consensus.settled(ws.catalog, "horse")}
+    for image, label, votes in rows:
+        share = votes.get(label, 0) / sum(votes.values()) if label and votes else 0.0
+        standing[image] = Settled(image, label, share, "majority", votes)
+    consensus.settle(ws.catalog, "horse", standing.values())
+
+
+def label_all(ws: Workspace, found: dict[str, tuple[str, str]]) -> None:
+    """Two people agree on the truth, everywhere."""
+    for image, (label, _) in found.items():
+        answer(ws, image, label, ("ann", "bob"))
+    settle(ws, *((image, label, {label: 2}) for image, (label, _) in found.items()))
