@@ -25,6 +25,7 @@ from collector.workspace import Workspace
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
 PREVIEW_SIDE = 288
+THREADS = 4  # takers-in of one process: they overlap each other's waiting for the disk; each may hold a whole picture
 ORIENTATION = 274  # the EXIF tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,7 +60,9 @@ def taking_in(ws: Workspace) -> Iterator[None]:
         with suppress(Busy), ws.lock("intake"):  # busy: another intake runs, and its fresh objects have no row yet
             known = images.previews(ws.catalog)
             ws.store.sweep(set(known), {preview.pack for preview in known.values() if preview})
-    with ws.lock("intake", shared=True, wait_s=60):
+    with ws.lock("intake", shared=True, wait_s=60), warnings.catch_warnings():
+        # Pillow's warnings about odd metadata are not ours to print. Set here, once: filters belong to all threads.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
@@ -101,9 +104,7 @@ def decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
     if _looks_like_markup(data):
         return Rejected("not-an-image", "the file is HTML or XML")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's warnings about odd metadata are not ours to print
-            return _decode(data, config)
+        return _decode(data, config)
     except Image.DecompressionBombError as error:
         return Rejected("too-many-pixels", str(error))
     except UnidentifiedImageError:

@@ -18,71 +18,9 @@ CODES = (*PUBLIC, "by", "by-sa", "by-nc", "by-nc-sa", "by-nd", "by-nc-nd")
 OURS = ("own", "unlicensed")
 REFUSED = ("missing", "unknown", "contradictory")
 VERSIONS = ("1.0", "2.0", "2.1", "2.5", "3.0", "4.0")
-PORTS = frozenset(
-    [
-        "ar",
-        "at",
-        "au",
-        "az",
-        "be",
-        "bg",
-        "br",
-        "ca",
-        "ch",
-        "cl",
-        "cn",
-        "co",
-        "cr",
-        "cz",
-        "de",
-        "dk",
-        "ec",
-        "ee",
-        "eg",
-        "es",
-        "fi",
-        "fr",
-        "ge",
-        "gr",
-        "gt",
-        "hk",
-        "hr",
-        "hu",
-        "ie",
-        "igo",
-        "il",
-        "in",
-        "it",
-        "jp",
-        "kr",
-        "lu",
-        "mk",
-        "mt",
-        "mx",
-        "my",
-        "nl",
-        "no",
-        "nz",
-        "pe",
-        "ph",
-        "pl",
-        "pr",
-        "pt",
-        "ro",
-        "rs",
-        "scotland",
-        "se",
-        "sg",
-        "si",
-        "th",
-        "tw",
-        "ug",
-        "uk",
-        "us",
-        "ve",
-        "vn",
-        "za",
-    ]
+PORTS = re.compile(
+    "ar|at|au|az|be|bg|br|ca|ch|cl|cn|co|cr|cz|de|dk|ec|ee|eg|es|fi|fr|ge|gr|gt|hk|hr|hu|ie|igo|il|in|it|jp|kr|lu|mk|"
+    "mt|mx|my|nl|no|nz|pe|ph|pl|pr|pt|ro|rs|scotland|se|sg|si|th|tw|ug|uk|us|ve|vn|za"
 )
 PRESETS: dict[str, tuple[str, ...]] = {
     "open": ("cc0", "pdm", "by", "by-sa"),
@@ -222,7 +160,7 @@ def _read_code(code: str) -> tuple[str, str, str] | None:
 def _exists(code: str, version: str, port: str) -> bool:
     if code in PUBLIC:
         return version == "1.0" and not port
-    if code not in CODES or version not in VERSIONS or (port and port not in PORTS):
+    if code not in CODES or version not in VERSIONS or (port and not PORTS.fullmatch(port)):
         return False
     return not (version == "2.1" and not port) and not (version == "4.0" and port)  # 2.1 has ports only, 4.0 has none
 

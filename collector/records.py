@@ -102,3 +102,7 @@ class Summary:
     def as_json(self) -> dict[str, Any]:
         """The figures as plain JSON values; these keys are an interface (docs/json.md)."""
         return dataclasses.asdict(self)
+
+    def for_people(self) -> dict[str, Any]:
+        """The figures that the terminal shows: all of them, unless a step says otherwise."""
+        return self.as_json()

@@ -105,15 +105,15 @@ def _try_uv(options: list[str]) -> str | None:
 
 
 def _run(program: list[str], environment: dict[str, str], timeout: float) -> str | None:
-    """Run a program to its end; None when all went well, otherwise its last words."""
+    """Run a program to its end; None when all went well, otherwise its first and last words."""
     try:
         done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
         return f"it did not end within {timeout:.0f} s"
     if done.returncode == 0:
         return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return "; ".join(lines[-3:])[-500:] or f"exit code {done.returncode}"
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+    return lines[0][:300] if len(lines) == 1 else f"{lines[0][:300]}; {lines[-1][:300]}"
 
 
 def _place(source: Path, target: Path) -> None:

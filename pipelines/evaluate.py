@@ -15,7 +15,6 @@ from collector.workspace import Workspace
 from labeling.agreement import pairwise_agreement
 from pipelines import metrics
 from pipelines.calibrate import Floats, Ints
-from pipelines.config import TrainConfig
 from pipelines.predict import load_model
 from pipelines.snapshot import Manifest, find, read_manifest
 
@@ -73,7 +72,7 @@ def evaluate(
         raise GateNotMet(f"the {split} split of this snapshot is empty", hint="label more of it, then train again")
     probabilities = model.probabilities(ws, [row.image for row in rows])
     threshold = (model.experiment.metrics or {})["threshold"]
-    draws = ws.section(TrainConfig).bootstrap
+    draws = model.experiment.config["train"]["bootstrap"]
     found = figures(ws, manifest, split, probabilities, threshold=threshold, draws=draws)
     summary = EvaluateSummary(
         **pick(EvaluateSummary, found),

@@ -30,7 +30,7 @@ from collector.workspace import Workspace
 from pipelines import durable
 from pipelines.backbones import BATCH, Backbone
 
-SHARD = 1024  # images; what a killed run loses at most
+SHARD = 256  # images; what a killed run loses at most
 
 
 def features(ws: Workspace, images: Sequence[str], backbone: Backbone) -> NDArray[np.float32]:

@@ -87,9 +87,9 @@ def train_baseline(
         return _summary(ws, known, reused=True)
     with ws.lock(f"train-{run}"):
         where = {"weights": str(Path(file).resolve()) if file else None}
-        path = f"runs/{run}"
-        begun = Experiment(run, frozen.concept, frozen.digest, "running", {**plan, **where}, None, path, now(), None)
-        models.start_experiment(ws.catalog, begun)
+        begun = Experiment(
+            run, frozen.concept, frozen.digest, "running", {**plan, **where}, None, f"runs/{run}", now(), None
+        )
         found = _train(ws, begun, extractor, read_manifest(ws, frozen), config)
         models.finish_experiment(ws.catalog, run, found)
     finished = models.experiment_of(ws.catalog, run)
@@ -125,7 +125,7 @@ def _plan(frozen: SnapshotRow, config: TrainConfig, backbone: Backbone, seed: in
 def _train(
     ws: Workspace, begun: Experiment, backbone: Backbone, manifest: Manifest, config: TrainConfig
 ) -> dict[str, Any]:
-    """Fit, measure, and write the run folder; returns the figures."""
+    """Embed, fit, measure, and write the run folder; returns the figures."""
     counts = manifest.counts()
     lacking = [label for label, n in counts["train"].items() if n == 0]
     if lacking:
@@ -138,6 +138,7 @@ def _train(
     train, validation = matrix[: len(rows)], matrix[len(rows) :]
     truth = truth_of(manifest, "train")
     seed = begun.config["seed"]
+    models.start_experiment(ws.catalog, begun)
     ws.progress("fitting the head", 0, None)
     c, losses = choose_c(train, truth, [row.group for row in rows], config, seed)
     head = fit(train, truth, manifest.labels, c=c, balanced=config.balanced)

@@ -65,12 +65,12 @@ def refusals(catalog: Catalog, concept: str) -> dict[str, str]:
         return {row.reason: row.detail for row in connection.execute(query)}
 
 
-def licenses(catalog: Catalog, concept: str) -> dict[tuple[str, str], int]:
-    """(source, license as written, such as `by-sa 4.0`) -> images."""
+def licenses(catalog: Catalog, concept: str) -> dict[tuple[str, str, str], int]:
+    """(source, license code, version) -> images."""
     columns = (sighting.c.source, sighting.c.license, sighting.c.license_version, sighting.c.image)
     with catalog.read() as connection:
         rows = connection.execute(sa.select(*columns).where(sighting.c.concept == concept).distinct()).all()
-    return dict(Counter((row.source, f"{row.license} {row.license_version}".strip()) for row in rows))
+    return dict(Counter((row.source, row.license, row.license_version) for row in rows))
 
 
 def creators(catalog: Catalog, concept: str) -> list[tuple[str, int]]:

@@ -30,8 +30,8 @@ from scrapy.utils.misc import load_object
 
 from collector.catalog import images
 from collector.config import IntakeConfig
-from collector.errors import CollectError
-from collector.intake import taking_in
+from collector.errors import CollectError, StoppedShort
+from collector.intake import THREADS, taking_in
 from collector.spiders import BUILT_IN
 from collector.spiders.base import Job
 from collector.spiders.budget import Budget
@@ -72,7 +72,7 @@ def _crawl(ws: Workspace, order: Mapping[str, Any]) -> Job:
             crawlers=len(asked),
         )
     )
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1), thread_name_prefix="intake") as workers:
+    with ThreadPoolExecutor(THREADS) as workers:
         job = Job(
             ws=ws,
             concept=ws.concept(order["concept"]),
@@ -97,7 +97,7 @@ def _stop_on_signal(process: AsyncCrawlerProcess, job: Job) -> None:
 
     def stop() -> None:
         if not stopping:
-            job.budget.close()
+            job.fail(StoppedShort("the crawl was stopped", hint="the same command continues"))
             stopping.append(loop.create_task(process.stop()))
             loop.call_later(STOP_S, os._exit, 130)  # what is in flight has no row yet and is asked for again
 

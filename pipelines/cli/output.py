@@ -91,7 +91,7 @@ class Output:
             return
         if self.quiet:
             return
-        self.table(_rows(summary.as_json()))
+        self.table(_rows(summary.for_people()))
         for warning in summary.warnings:
             click.secho(f"warning: {warning}", fg="yellow", err=True)
         if summary.next:

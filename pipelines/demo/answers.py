@@ -98,7 +98,7 @@ def _openverse_result(entry: Entry, base: str) -> Json:
         "provider": "demo",
         "source": "demo",
         "category": None,
-        "filesize": len(entry.file.body) if sized else None,
+        "filesize": len(entry.stated) if sized else None,
         "filetype": "jpg" if sized else None,
         "tags": [{"name": tag, "accuracy": None} for tag in entry.picture.tags],
         "attribution": f'"{entry.picture.title}" by {creator} is licensed under {named} {terms.version}. '
@@ -162,13 +162,13 @@ def _image_info(entry: Entry, title: str, params: Params, base: str) -> Json:
     parts: dict[str, Json] = {
         "timestamp": {"timestamp": UPLOADED},
         "user": {"user": "DemoUploadBot"},
-        "size": {"size": len(entry.file.body), "width": entry.width, "height": entry.height},
+        "size": {"size": len(entry.stated), "width": entry.width, "height": entry.height},
         "url": {
             "url": base + entry.path,
             "descriptionurl": where,
             "descriptionshorturl": f"{base}/w/index.php?curid={700_000 + entry.number}",
         },
-        "sha1": {"sha1": hashlib.sha1(entry.file.body, usedforsecurity=False).hexdigest()},
+        "sha1": {"sha1": hashlib.sha1(entry.stated, usedforsecurity=False).hexdigest()},
         "mime": {"mime": "image/jpeg"},
         "extmetadata": {"extmetadata": _extmetadata(entry, base)},
     }

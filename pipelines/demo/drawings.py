@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -104,12 +104,12 @@ def _place_animals(canvas: Canvas, kind: str, row: float) -> None:
 
 def horses(count: int, seed: int = 0) -> list[Drawing]:
     """`count` drawings of horses, any two of them at least `NEAREST` bits apart."""
-    return gallery(["horse"] * count, seed)
+    return list(gallery(["horse"] * count, seed))
 
 
 def others(count: int, seed: int = 0) -> list[Drawing]:
     """`count` drawings that show no horse, a quarter of them look-alikes, any two at least `NEAREST` bits apart."""
-    return gallery(other_kinds(count), seed)
+    return list(gallery(other_kinds(count), seed))
 
 
 def other_kinds(count: int) -> list[str]:
@@ -118,9 +118,8 @@ def other_kinds(count: int) -> list[str]:
     return [next(far if i % 4 else near) for i in range(count)]
 
 
-def gallery(kinds: list[str], seed: int = 0) -> list[Drawing]:
+def gallery(kinds: Sequence[str], seed: int = 0) -> Iterator[Drawing]:
     """One drawing for each kind, in order; a drawing too near to an earlier one is drawn again with the next seed."""
-    drawn: list[Drawing] = []
     hashes: list[int] = []
     numbers = _seeds(seed)
     for kind in kinds:
@@ -131,8 +130,7 @@ def gallery(kinds: list[str], seed: int = 0) -> list[Drawing]:
             if all((value ^ other).bit_count() >= NEAREST for other in hashes):
                 break
         hashes.append(value)
-        drawn.append(Drawing(kind, number, jpeg))
-    return drawn
+        yield Drawing(kind, number, jpeg)
 
 
 def _seeds(seed: int) -> Iterator[int]:

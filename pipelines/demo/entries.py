@@ -49,12 +49,16 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One search result of one source. `described` is false for a page whose file is gone (Commons)."""
+    """One search result of one source. `stated` are the bytes that its size and hash speak of, whatever `file` sends.
+
+    `described` is false for a page that has lost its file (Commons).
+    """
 
     number: int
     picture: Picture
     path: str
     terms: Terms
+    stated: bytes
     file: File
     width: int
     height: int
@@ -80,8 +84,7 @@ class Listing:
     def shown(self) -> dict[str, str]:
         """sha256 of every whole picture that is served, near-copies too, to the name of the picture that it shows."""
         return {
-            hashlib.sha256(entry.file.body).hexdigest(): entry.picture.name
-            for entry in (*self.openverse, *self.commons)
+            hashlib.sha256(entry.stated).hexdigest(): entry.picture.name for entry in (*self.openverse, *self.commons)
         }
 
 
@@ -175,7 +178,8 @@ def _entry(number: int, picture: Picture, path: str, terms: Terms, what: str) ->
     }
     with Image.open(io.BytesIO(body)) as opened:
         width, height = opened.size
-    return Entry(number, picture, path, terms, files.get(what, File(body)), width, height, what != "undescribed")
+    file = files.get(what, File(body))
+    return Entry(number, picture, path, terms, body, file, width, height, what != "undescribed")
 
 
 def resaved(data: bytes, scale: float) -> bytes:

@@ -19,6 +19,7 @@ from pipelines.features import picture
 SIDE = 200  # pixels, the longer side
 PER_PAGE = 120  # pictures: at 200 pixels and quality 75 even pure noise stays below 4 MB with base64
 QUALITY = 75
+NO_LICENSE = "no license"
 
 
 class Picture(NamedTuple):
@@ -52,7 +53,9 @@ class Album:
         if image not in self._made:
             uri, width, height = self._thumbnail(image)
             origin = self._origins.get(image)
-            about = (origin.title, origin.creator, origin.page, license_name(origin)) if origin else ("", "", "", "")
+            about = ("", "", "", "")
+            if origin is not None:
+                about = (origin.title, origin.creator, origin.page, license_of(origin))
             self._made[image] = Picture(image, uri, width, height, *about)
         return self._made[image]
 
@@ -68,11 +71,15 @@ class Album:
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", small.width, small.height
 
 
-def license_name(origin: Origin) -> str:
-    """The license as people write it: `CC BY-SA 4.0`."""
-    fixed = {"unlicensed": "no license", "own": "own work", "pdm": "Public Domain Mark", "cc0": "CC0"}
-    name = fixed.get(origin.license) or f"CC {origin.license.upper()}"
-    return f"{name} {origin.license_version}".strip()
+def license_of(origin: Origin) -> str:
+    """The license of a sighting as people write it."""
+    return license_name(origin.license, origin.license_version)
+
+
+def license_name(code: str, version: str) -> str:
+    """A license as people write it: `CC BY-SA 4.0`."""
+    fixed = {"unlicensed": NO_LICENSE, "own": "own work", "pdm": "Public Domain Mark", "cc0": "CC0"}
+    return f"{fixed.get(code) or f'CC {code.upper()}'} {version}".strip()
 
 
 def web_link(url: str) -> str:

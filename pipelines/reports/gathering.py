@@ -13,7 +13,7 @@ from collector.catalog.models import Origin
 from collector.catalog.pools import Duplicate
 from collector.splits import NEGATIVE_SOURCES
 from pipelines.reports import charts
-from pipelines.reports.contact_sheet import PER_PAGE, license_name, web_link
+from pipelines.reports.contact_sheet import PER_PAGE, license_name, license_of, web_link
 from pipelines.reports.material import Material
 
 SAMPLE = 60  # pictures on the crawl page
@@ -35,7 +35,10 @@ def crawl(of: Material) -> dict[str, Any] | None:
     if not names:
         return None
     seen, kept, refused = images.counts(of.catalog, of.name)
-    tally = funnel.licenses(of.catalog, of.name)
+    tally = {
+        (source, license_name(code, version)): n
+        for (source, code, version), n in funnel.licenses(of.catalog, of.name).items()
+    }
     unlicensed = sum(origin.license == "unlicensed" for origin in of.origins.values())
     creators = funnel.creators(of.catalog, of.name)
     return {
@@ -44,7 +47,9 @@ def crawl(of: Material) -> dict[str, Any] | None:
         "refused": sorted(refused.items(), key=lambda item: (-item[1], item[0])),
         "details": funnel.refusals(of.catalog, of.name),
         "sources": {name: images.counts(of.catalog, of.name, [name]) for name in names},
-        "licenses": sorted({license for _, license in tally}, key=lambda name: (name != "unlicensed", name)),
+        "licenses": sorted(
+            {name for _, name in tally}, key=lambda name: (name != license_name("unlicensed", ""), name)
+        ),
         "license_of": tally,
         "unlicensed": unlicensed / kept if kept else 0.0,
         "creators": creators[:TOP],
@@ -117,10 +122,10 @@ def credits(of: Material) -> dict[str, Any] | None:
         return None
     owed = _owed(of)
     silent = Counter(
-        (origin.source, license_name(origin)) for origin in of.origins.values() if origin.license in _UNCREDITED
+        (origin.source, license_of(origin)) for origin in of.origins.values() if origin.license in _UNCREDITED
     )
     return {
-        "rows": [(origin, license_name(origin)) for origin in islice(owed, CREDITS)],
+        "rows": [(origin, license_of(origin)) for origin in islice(owed, CREDITS)],
         "total": len(owed),
         "nameless": sum(not origin.creator.strip() for origin in owed),
         "silent": sorted(silent.items()),
@@ -134,7 +139,15 @@ def credits_csv(of: Material) -> bytes:
     writer.writerow(["image", "title", "creator", "creator_url", "page", "source", "license", "license_url"])
     for each in sorted(of.origins.values(), key=_credit_order):
         links = (web_link(each.creator_url), web_link(each.page), web_link(each.license_url))
-        row = [each.image, each.title, each.creator, *links[:2], each.source, license_name(each), links[2]]
+        row = [
+            each.image,
+            each.title,
+            each.creator,
+            *links[:2],
+            each.source,
+            license_of(each),
+            links[2],
+        ]
         writer.writerow([_no_formula(cell) for cell in row])
     return text.getvalue().encode("utf-8-sig")  # with the mark, without which Excel reads another encoding
 

@@ -57,7 +57,7 @@ def model(of: Material) -> dict[str, Any] | None:
     errors = _errors(rows, found["labels"])
     return {
         "run": run,
-        "facts": [(name.replace("_", " "), str(value)) for name, value in run.config.items() if name != "snapshot"],
+        "facts": _facts(run),
         "found": found,
         "curve": charts.precision_recall(found["pr_curve"], found["threshold"], float((truth == 0).mean())),
         "calibration": charts.calibration(calibrate.reliability(probabilities, truth)),
@@ -115,6 +115,15 @@ def _errors(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[tuple
     place = {label: k for k, label in enumerate(labels)}
     wrong = [(row, row["probabilities"][place[row["predicted"]]]) for row in rows if row["label"] != row["predicted"]]
     return sorted(wrong, key=lambda each: (-each[1], each[0]["image"]))
+
+
+def _facts(run: Experiment) -> list[tuple[str, str]]:
+    """What decides the result of a run. Where its weights file lies stays on this machine."""
+    config = {**run.config, **run.config["train"]}
+    return [(name.replace("_", " "), str(value)) for name, value in config.items() if name not in _ELSEWHERE]
+
+
+_ELSEWHERE = ("snapshot", "train", "weights")
 
 
 def _margin(probabilities: Mapping[str, float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -13,6 +13,18 @@ import pytest
 
 from tests.conftest import jpeg
 from tests.crash import harness, verify
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Writes a figure into the log of the test run, whether or not the test passes."""
+    plugins = request.config.pluginmanager
+
+    def write(line: str) -> None:
+        with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
+            plugins.get_plugin("terminalreporter").write_line(f"  {line}")
+
+    return write
 
 
 @pytest.fixture(scope="session")

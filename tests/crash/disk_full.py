@@ -28,7 +28,7 @@ def main(mounted: Path, pictures: Path, options: str) -> None:
     faults = verify.faults(mounted, acks)
     driver.import_pictures(mounted, pictures, acks.append)
     faults += verify.faults(mounted, acks) + verify.leftovers(mounted)
-    print(json.dumps({"error": error, "faults": faults, "content": verify.content(mounted)}))
+    json.dump({"error": error, "faults": faults, "content": verify.content(mounted)}, sys.stdout)
 
 
 if __name__ == "__main__":

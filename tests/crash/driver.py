@@ -7,12 +7,14 @@ itself until strace has attached.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import signal
 import stat
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import alembic.command
 import alembic.config
@@ -99,25 +101,20 @@ def _pragma(text: str) -> None:
 
 
 def _row_before_file() -> None:
-    late: list[bytes] = []
     put, add = Store.put, images.add
+    late: list[tuple[Store, bytes]] = []
 
     def remember(self: Store, data: bytes) -> str:
-        import hashlib
-
-        late[:] = [data]
-        late_store[:] = [self]
+        late.append((self, data))
         return hashlib.sha256(data).hexdigest()
 
-    late_store: list[Store] = []
-
-    def row_first(*arguments: object) -> bool:
-        added = add(*arguments)  # type: ignore[arg-type]
-        put(late_store[0], late[0])
+    def row_first(*arguments: Any) -> bool:
+        added = add(*arguments)
+        put(*late.pop())
         return added
 
     Store.put = remember  # type: ignore[method-assign]
-    images.add = row_first
+    images.add = row_first  # type: ignore[assignment]
 
 
 MISTAKES: dict[str, Callable[[], None]] = {

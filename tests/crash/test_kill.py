@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from tests.crash import harness
 from tests.crash.harness import Point
 
+Report = Callable[[str], None]
 pytestmark = pytest.mark.slow
 
 
 def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_the_next_run(
-    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, expected: object, tmp_path: Path
+    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, expected: object, tmp_path: Path, report: Report
 ) -> None:
     runs = {
         point: workers.submit(harness.kill_and_repeat, point, tmp_path / f"{point.call}-{point.n}", pictures)
@@ -24,13 +26,13 @@ def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_th
         found, content = run.result()
         assert found == [], point
         assert content == expected, point
-    print(f"{len(points)} points: {sorted({point.call for point in points})}")
+    report(f"{len(points)} points: {sorted({point.call for point in points})}")
     assert len(points) >= 100
     assert {point.call for point in points} >= {"write", "pwrite64", "fsync", "fdatasync", "ftruncate"}
 
 
 def test_the_kills_find_a_row_that_is_written_before_its_file(
-    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, tmp_path: Path
+    workers: ProcessPoolExecutor, points: list[Point], pictures: Path, tmp_path: Path, report: Report
 ) -> None:
     chosen = [point for point in points if "/objects/" in point.line and point.call != "write"]
     runs = [
@@ -38,5 +40,5 @@ def test_the_kills_find_a_row_that_is_written_before_its_file(
         for point in chosen
     ]
     caught = [found for run in runs if (found := run.result())]
-    print(f"{len(caught)} of {len(chosen)} points show the planted mistake")
+    report(f"{len(caught)} of {len(chosen)} points show the planted mistake")
     assert any("a row without its file" in fault for found in caught for fault in found)

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -66,23 +67,28 @@ def _of_catalog(catalog: sqlite3.Connection, workspace: Path, acks: Sequence[str
             yield f"integrity_check: {answer}"
     if list(catalog.execute("pragma foreign_key_check")):
         yield "a foreign key points nowhere"
-    tables = {name for (name,) in catalog.execute("select name from sqlite_master where type = 'table'")}
-    rows = catalog.execute("select id, preview_pack, preview_offset, preview_bytes from image") if tables else []
-    for image, *preview in rows:
-        path = workspace / STORE / "objects" / image[:2] / image[2:4] / image
-        if not path.is_file():
-            yield f"a row without its file: {image[:12]}"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != image:
-            yield f"a row whose file lies: {image[:12]}"
-        if preview[0] and not _is_jpeg(workspace / STORE / "previews" / f"{preview[0]}.pack", *preview[1:]):
-            yield f"a row without its preview: {image[:12]}"
+    if not catalog.execute("select 1 from sqlite_master where name = 'image'").fetchone():
+        yield from (f"a lost acknowledgement: {line}" for line in acks)
+        return
+    for image, *preview in catalog.execute("select id, preview_pack, preview_offset, preview_bytes from image"):
+        yield from (f"{fault}: {image[:12]}" for fault in _of_image(workspace / STORE, image, preview))
         if catalog.execute("select count(*) from fingerprint where image = ?", [image]).fetchone() != (2,):
             yield f"an image without its fingerprints: {image[:12]}"
         if not catalog.execute("select 1 from sighting where image = ?", [image]).fetchone():
             yield f"an image without a sighting: {image[:12]}"
     for line in acks:
-        if not tables or not _kept(catalog, *line.split(" ")):
+        if not _kept(catalog, *line.split(" ")):
             yield f"a lost acknowledgement: {line}"
+
+
+def _of_image(store: Path, image: str, preview: list[Any]) -> Iterator[str]:
+    path = store / "objects" / image[:2] / image[2:4] / image
+    if not path.is_file():
+        yield "a row without its file"
+    elif hashlib.sha256(path.read_bytes()).hexdigest() != image:
+        yield "a row whose file lies"
+    if preview[0] and not _is_jpeg(store / "previews" / f"{preview[0]}.pack", *preview[1:]):
+        yield "a row without its preview"
 
 
 def _is_jpeg(pack: Path, offset: int, size: int) -> bool:

@@ -23,7 +23,7 @@ def test_without_a_network_the_package_index_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
     said: list[str] = []
-    with pytest.raises(CollectError, match="127.0.0.1:9") as caught:
+    with pytest.raises(CollectError, match=r"127\.0\.0\.1:9") as caught:
         environment.install(lambda text, done, total: said.append(text))
     assert "network" in caught.value.hint
     assert said == ["installing Label Studio 1.23.2 (about 1 GB, once)"]

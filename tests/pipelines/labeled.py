@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-import sqlalchemy as sa
 from PIL import Image
 
-from collector.catalog import consensus, now, pools
+from collector.catalog import consensus, pools
+from collector.catalog import labels as label_rows
 from collector.catalog.consensus import Settled
 from collector.catalog.pools import PoolRow
-from collector.catalog.tables import annotation, annotator
 from collector.intake import take_in
 from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
@@ -49,25 +48,26 @@ def collect(ws: Workspace, each: int = 16, license_: License = BY) -> dict[str, 
     return found
 
 
-def answer(ws: Workspace, image: str, label: str | None, people: Sequence[str], *, proposal: str | None = None) -> None:
-    """Let each of `people` say that `image` is `label`."""
-    with ws.catalog.write() as connection:
-        for name in people:
-            if not connection.execute(sa.select(annotator).where(annotator.c.name == name)).first():
-                connection.execute(sa.insert(annotator).values(name=name, email=name, added_at=now()))
-            connection.execute(
-                sa.insert(annotation).values(
-                    concept="horse",
-                    image=image,
-                    annotator=name,
-                    state="answered" if label else "unsure",
-                    label=label,
-                    note="",
-                    proposal=proposal,
-                    content=f"{image} {name} {label}",
-                    seen_at=now(),
-                )
-            )
+def answer(
+    ws: Workspace, labels: Mapping[str, str | None], people: Sequence[str], *, proposal: str | None = None
+) -> None:
+    """Let each of `people` give the labels (image -> label; None is "can't tell"), having seen `proposal`."""
+    rows = [
+        {
+            "concept": "horse",
+            "image": image,
+            "annotator": name,
+            "state": "answered" if label else "unsure",
+            "label": label,
+            "note": "",
+            "proposal": proposal,
+            "content": f"{image} {name} {label}",
+        }
+        for image, label in labels.items()
+        for name in people
+    ]
+    label_rows.add_annotators(ws.catalog, {name: f"{name}@example.org" for name in people})
+    label_rows.add_annotations(ws.catalog, rows)
 
 
 def settle(ws: Workspace, *rows: tuple[str, str | None, dict[str, int]]) -> None:
@@ -81,6 +81,5 @@ def settle(ws: Workspace, *rows: tuple[str, str | None, dict[str, int]]) -> None
 
 def label_all(ws: Workspace, found: dict[str, tuple[str, str]]) -> None:
     """Two people agree on the truth, everywhere."""
-    for image, (label, _) in found.items():
-        answer(ws, image, label, ("ann", "bob"))
+    answer(ws, {image: label for image, (label, _) in found.items()}, ("ann", "bob"))
     settle(ws, *((image, label, {label: 2}) for image, (label, _) in found.items()))

@@ -28,7 +28,7 @@ from pipelines.demo.things import THINGS
 
 @pytest.fixture(scope="module")
 def drawings() -> list[Drawing]:
-    return gallery(["horse"] * 24 + other_kinds(36) + ["rocking_horse"] * 2)
+    return list(gallery(["horse"] * 24 + other_kinds(36) + ["rocking_horse"] * 2))
 
 
 def _picture(drawing: Drawing) -> Image.Image:
@@ -74,7 +74,7 @@ def test_others_hold_no_horse_and_a_quarter_look_like_one() -> None:
 
 
 def test_labels_titles_and_file_names_say_what_is_shown(tmp_path: Path) -> None:
-    drawn = gallery(["horse", "flower_pot", "rocking_horse"])
+    drawn = list(gallery(["horse", "flower_pot", "rocking_horse"]))
     assert [drawing.label for drawing in drawn] == ["horse", "not-horse", "not-horse"]
     assert all("drawing" in drawing.title for drawing in drawn)
     write_negatives(tmp_path, drawn[:2])

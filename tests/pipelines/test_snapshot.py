@@ -91,7 +91,7 @@ def test_a_validation_image_is_left_out_with_its_reason(
     found = collect(ws)
     odd = next(image for image, (label_, split) in found.items() if (label_, split) == ("horse", "validation"))
     label_all(ws, {image: place for image, place in found.items() if image != odd})
-    answer(ws, odd, label or "horse", people, proposal=proposal)
+    answer(ws, {odd: label or "horse"}, people, proposal=proposal)
     settle(ws, (odd, label, votes))
     made = snapshot(ws, "horse")
     assert made.excluded == {reason: 1}
@@ -103,7 +103,7 @@ def test_one_annotator_is_enough_for_a_training_image(ws: Workspace) -> None:
     label_all(ws, {image: place for image, place in found.items() if place[1] in HELD_OUT})
     for image, (label, split) in found.items():
         if split == "train":
-            answer(ws, image, label, ("ann",), proposal=label)
+            answer(ws, {image: label}, ("ann",), proposal=label)
             settle(ws, (image, label, {label: 1}))
     assert snapshot(ws, "horse").train == 16
 

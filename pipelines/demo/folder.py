@@ -1,0 +1,91 @@
+"""The folder of a demo: its config.toml, and the ports that it keeps from run to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from collector.errors import UsageError
+from pipelines.demo.annotators import ANNOTATORS
+from pipelines.demo.drawings import HORSE
+
+LIMIT = 150  # images to crawl
+CONFIG = """\
+# Written by `collect demo`. The sources are the demo's own site: it runs only while the demo does.
+# What the demo works on: {material}
+
+[crawl]
+limit = {limit}
+contact = "demo@collect.invalid"
+
+[sources.openverse]
+base_url = "{site}"
+
+[sources.wikimedia]
+base_url = "{site}"
+
+[label]
+port = {port}
+annotators = {annotators}
+overlap = 3
+
+[concepts.horse]
+synsets = {{ horse = "{synset}" }}
+exclude = ["rocking horse"]
+"""
+
+
+def configured(root: Path, material: str) -> Path:
+    """The demo's config.toml, written the first time, for the same material ever after."""
+    path = root / "config.toml"
+    line = f"# What the demo works on: {material}\n"
+    if path.exists():
+        if line not in path.read_text(encoding="utf-8"):
+            raise UsageError(
+                f"{root} is a workspace of something else", hint="choose another folder with `--folder`, or remove it"
+            )
+        return path
+    root.mkdir(parents=True, exist_ok=True)
+    text = CONFIG.format(
+        material=material,
+        limit=LIMIT,
+        site=f"http://127.0.0.1:{_free_port()}",
+        port=_free_port(),
+        annotators=json.dumps([who.name for who in ANNOTATORS]),
+        synset=HORSE,
+    )
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def site_port(config: Path) -> int:
+    """The port of the site as config.toml has it, so that addresses in the catalog stay true; 0 if it is taken."""
+    table = tomllib.loads(config.read_text(encoding="utf-8"))
+    port = urlsplit(table["sources"]["openverse"]["base_url"]).port or 0
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def environment(site_url: str) -> dict[str, str]:
+    """Our environment with the sources' address, which may have changed since config.toml was written."""
+    return dict(os.environ) | {
+        "COLLECT__SOURCES__OPENVERSE__BASE_URL": site_url,
+        "COLLECT__SOURCES__WIKIMEDIA__BASE_URL": site_url,
+    }
