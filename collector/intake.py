@@ -24,6 +24,7 @@ from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.workspace import Workspace
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF")
 PREVIEW_SIDE = 288
 THREADS = 4  # takers-in of one process: they overlap each other's waiting for the disk; each may hold a whole picture
 ORIENTATION = 274  # the EXIF tag
@@ -108,6 +109,8 @@ def decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
     except Image.DecompressionBombError as error:
         return Rejected("too-many-pixels", str(error))
     except UnidentifiedImageError:
+        if data.startswith(BEGINNINGS) or data[4:11] == b"ftypavi":
+            return Rejected("broken", f"damaged before its pixels begin; {len(data)} bytes")
         return Rejected("not-an-image", f"none of {', '.join(FORMATS)}; it begins with {data[:8]!r}")
     except Exception as error:  # a hostile file raises nearly anything: SyntaxError, RuntimeError, struct.error, ...
         return Rejected("broken", f"{type(error).__name__}: {error}"[:300])

@@ -74,7 +74,7 @@ def from_code(code: str, version: str = "", url: str = "", evidence: str = "") -
     if spelled is None or (url and linked is None):
         return License("unknown", evidence=told)
     named, number, port = spelled
-    if number and version and number != version:
+    if (number and version and number != version) or (named in PUBLIC and version not in ("", "1.0")):
         return License("contradictory", evidence=told)
     number = number or version
     if linked is not None:

@@ -197,8 +197,6 @@ def _pushed(ws: Workspace, concept: Concept, desk: Desk, new: int) -> PushSummar
         images={name: len(found) for name, found in images.items()},
         annotators=dict(sorted(Counter(task.annotator for task in tasks).items())),
         passwords=str(folder_of(ws) / accounts.FILE) if others else "",
-        warnings=("there is one annotator, so agreement cannot be measured: add to `label.annotators`",)
-        if alone
-        else (),
+        warnings=alone if len(desk.people) < 2 else (),
         next=f"collect label pull {concept.name}",
     )

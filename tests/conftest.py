@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from hypothesis import settings
+from PIL import Image
 
 from collector.workspace import Workspace
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog
@@ -24,8 +26,8 @@ def counts(catalog: Catalog, concept: str) -> dict[str, int]:
     aside = duplicates(catalog)
     with catalog.read() as connection:
 
-        def count(query: sa.Select[tuple[int]]) -> int:
-            return connection.execute(query).scalar() or 0
+        def count(query: sa.Select[Any]) -> int:
+            return int(connection.execute(query).scalar() or 0)
 
         images = connection.execute(
             sa.select(sighting.c.image).where(sighting.c.concept == concept).distinct()

@@ -85,8 +85,8 @@ def draw(kind: str, seed: int) -> bytes:
 def _place_animals(canvas: Canvas, kind: str, row: float) -> None:
     rng, width, height = canvas.rng, canvas.width, canvas.height
     tall = BUILDS[kind].legs + BUILDS[kind].neck + 0.35
-    flip = 1 if rng.random() < 0.7 else -1
-    if rng.random() < 0.08 and kind != ROCKING_HORSE:
+    flip = 1 if rng.random() < 0.8 else -1
+    if rng.random() < 0.05 and kind != ROCKING_HORSE:
         size = min(width, height) * rng.uniform(0.8, 1.2) / max(1.0, tall / 1.6)
         middle = Frame(rng.uniform(0.4, 0.6) * width, rng.uniform(0.5, 0.7) * height, size, flip)
         paint_portrait(canvas, kind, middle)

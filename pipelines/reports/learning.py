@@ -77,7 +77,7 @@ def prelabels(of: Material) -> dict[str, Any] | None:
     positive = of.concept.positive
     chance = {image: row.get(positive, 0.0) for image, row in open_.items()}
     ranked = sorted(chance, key=lambda image: (-chance[image], image))
-    share = PER_PAGE // 3
+    share = min(PER_PAGE // 3, (len(ranked) + 1) // 2)
     sheets = {
         f"Most likely {positive}": ranked[:share],
         f"Least likely {positive}": ranked[::-1][:share],

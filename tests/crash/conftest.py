@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,12 @@ from tests.crash import harness, verify
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Writes a figure into the log of the test run, whether or not the test passes."""
-    plugins = request.config.pluginmanager
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
+    terminal: Any = request.config.pluginmanager.get_plugin("terminalreporter")
 
     def write(line: str) -> None:
-        with plugins.get_plugin("capturemanager").global_and_fixture_disabled():
-            plugins.get_plugin("terminalreporter").write_line(f"  {line}")
+        with capture.global_and_fixture_disabled():
+            terminal.write_line(f"  {line}")
 
     return write
 

@@ -1,0 +1,89 @@
+"""The report in a real browser: nothing runs, nothing leaves, everything shows."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.pipelines.conftest import PAYLOADS
+
+WATCH = """
+window.broken = [];
+document.addEventListener("securitypolicyviolation", event => broken.push(event.violatedDirective));
+"""
+Look = Callable[[Path], tuple[list[str], Any]]
+
+
+@pytest.fixture(scope="module")
+def look() -> Iterator[Look]:
+    """Opens a page in headless Chromium; gives what went wrong and the open page."""
+    chromium = shutil.which("chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="install the extra `browser`")
+    if chromium is None:
+        pytest.skip("install Chromium (Debian: `apt-get install chromium`)")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with playwright.sync_playwright() as engine:
+        browser = engine.chromium.launch(executable_path=chromium, args=flags)
+
+        def opened(path: Path) -> tuple[list[str], Any]:
+            wrong: list[str] = []
+            page = browser.new_page()
+            page.add_init_script(WATCH)
+            page.on("console", lambda message: wrong.append(f"console: {message.text}"))
+            page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+            page.on("dialog", lambda dialog: dialog.dismiss())
+            page.on("dialog", lambda dialog: wrong.append("a script ran"))
+            page.on("request", lambda request: wrong.append(request.url) if _leaves(request.url) else None)
+            page.goto(path.as_uri())
+            wrong.extend(f"policy: {broken}" for broken in page.evaluate("window.broken"))
+            return wrong, page
+
+        yield opened
+        browser.close()
+
+
+def _leaves(url: str) -> bool:
+    return not url.startswith(("file:", "data:"))
+
+
+@pytest.mark.browser
+def test_each_page_opens_in_a_browser_without_an_error_or_a_request(site: Path, look: Look, tmp_path: Path) -> None:
+    shown = ""
+    for path in sorted(site.glob("*.html")):
+        wrong, page = look(path)
+        assert wrong == [], path.name
+        assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+        shown += page.inner_text("main")
+        picture = Image.open(io.BytesIO(page.screenshot()))
+        colors = picture.convert("RGB").getcolors(maxcolors=2**24)
+        assert colors is not None
+        assert len(colors) > 100, path.name
+        page.close()
+    for payload in PAYLOADS[:-1]:
+        assert _visible(payload) in _visible(shown)
+
+
+def _visible(text: str) -> str:
+    return re.sub("[\x1b\u202e]", "", text)
+
+
+@pytest.mark.browser
+def test_the_browser_check_itself_finds_a_script_and_a_foreign_picture(site: Path, look: Look, tmp_path: Path) -> None:
+    text = (site / "index.html").read_text(encoding="utf-8")
+    planted = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'><p style='color:red'>x</p></main>"
+    (tmp_path / "planted.html").write_text(text.replace("</main>", planted), encoding="utf-8")
+    wrong, _ = look(tmp_path / "planted.html")
+    assert {"policy: script-src-elem", "policy: img-src", "policy: style-src-attr"} <= set(wrong)
+    open_ = re.sub(r"<meta http-equiv=[^>]*>", "", text).replace("</main>", planted)
+    (tmp_path / "open.html").write_text(open_, encoding="utf-8")
+    wrong, _ = look(tmp_path / "open.html")
+    assert "a script ran" in wrong
+    assert "http://127.0.0.1:9/x.png" in wrong
