@@ -1,8 +1,8 @@
 """How long the whole loop takes on this machine, and how much memory: the targets of issue 1.
 
-    uv run python benchmarks/spine.py [--pictures DIR --negatives DIR --weights FILE] [--out benchmarks/results/spine.md]
+    uv run python benchmarks/spine.py [--pictures DIR --negatives DIR --weights FILE] [--out FILE]
 
-Runs `collect demo` from scratch, again in the same folder, and `collect --help`, each as a whole process; prints a table
+Runs `collect demo` from scratch, again in the same folder, and `collect --help`, as whole processes; prints a table
 with the machine and the versions. Peak memory is the sum of resident sizes over the process and all its children
 (Label Studio included), sampled five times a second; shared pages count once for each process, so it is an upper bound.
 """
@@ -87,7 +87,8 @@ def main() -> None:
     for name in ("pictures", "negatives", "weights", "out"):
         parser.add_argument(f"--{name}", type=Path)
     chosen = parser.parse_args()
-    real = [f"--{name}={getattr(chosen, name)}" for name in ("pictures", "negatives", "weights") if getattr(chosen, name)]
+    given = {name: getattr(chosen, name) for name in ("pictures", "negatives", "weights")}
+    real = [f"--{name}={path}" for name, path in given.items() if path]
     help_ = min(run([*COLLECT, "--help"]).seconds for _ in range(7))
     rows = [f"| `collect --help` | {help_:.2f} s (best of 7) | | target 0.3 s |"]
     with tempfile.TemporaryDirectory() as scratch:
@@ -102,7 +103,7 @@ def main() -> None:
     header = (
         f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"{', '.join(f'{name} {version(name)}' for name in ('scrapy', 'torch', 'sqlalchemy', 'pillow'))}.\n\n"
-        f"Command: `uv run python benchmarks/spine.py{' --pictures DIR --negatives DIR --weights FILE' if real else ''}`\n\n"
+        f"Command: `uv run python benchmarks/spine.py {' '.join(f'--{name} ...' for name in given if real)}`\n\n"
         "| what | wall time | peak memory, all processes | |\n| --- | --- | --- | --- |\n"
     )
     table = header + "\n".join(rows) + "\n"

@@ -93,6 +93,10 @@ class Settings:
 
     def origin_of(self, dotted: str) -> str:
         """`default`, the path of config.toml, or the name of the environment variable."""
+        while dotted not in self.origin and "." in dotted:
+            dotted = dotted.rpartition(".")[0]  # an entry of a list comes from where the list comes from
+            if dotted in SECTIONS:
+                return "default"
         return self.origin.get(dotted, "default")
 
     def _explain(self, section: str, model: type[BaseModel], error: ValidationError) -> UsageError:
@@ -107,7 +111,9 @@ class Settings:
                 f"{where}: `{dotted}` is not a setting{near}",
                 hint="`collect doctor --config-origin` lists every setting with its value and origin",
             )
-        said = first["msg"][0].lower() + first["msg"][1:]
+        said = "must be a table" if first["type"] in ("model_type", "dict_type") else first["msg"]
+        said = said.removeprefix("Value error, ")
+        said = said[0].lower() + said[1:]
         return UsageError(
             f"{where}: `{dotted}` = {json.dumps(first['input'], default=str)}: {said}",
             hint=f"correct `{dotted}`, or remove it to use the default",
@@ -135,11 +141,13 @@ def find(start: Path | None = None) -> Path:
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read config.toml and the `COLLECT__...` variables; unknown sections are refused here, keys by `section`."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a byte order mark first
     except FileNotFoundError:
         raise UsageError(f"{path} does not exist", hint=f"`collect init {path.parent}` writes one") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint="check its permissions") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}", hint="mend that line, or run `collect init --force`") from None
+        raise UsageError(f"{path} is not TOML: {error}", hint="mend that line; https://toml.io shows how") from None
     settings = Settings(path, raw)
     _note_origins(settings, raw, str(path))
     for name, value in sorted(environ.items()):

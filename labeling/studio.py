@@ -136,7 +136,8 @@ class Studio:
 
     def show_version(self, project: int, model_version: str) -> None:
         """Show the proposals of this model version only; Label Studio itself stays with the first it ever got."""
-        self._call("PATCH", f"/api/projects/{project}/", json={"model_version": model_version})
+        fields = {"model_version": model_version, "show_collab_predictions": True}
+        self._call("PATCH", f"/api/projects/{project}/", json=fields)
 
     def answers(self, project: int) -> list[Answer]:
         """The last version of every answer in a project, skips included.

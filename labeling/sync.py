@@ -7,11 +7,11 @@ answer that was edited, withdrawn or skipped is a row of its own, so nothing tha
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from collector.catalog import labels as rows
-from collector.catalog.labels import Guess, Round, Task
+from collector.catalog.labels import Guess, Task
 from collector.errors import CollectError
 from collector.records import Concept, Summary
 from collector.splits import draw, position
@@ -99,27 +99,33 @@ def push(
 def propose(ws: Workspace, concept: str | None, model_run: str, *, limit: int | None = None) -> ProposeSummary:
     """Show the predictions of `model_run` (rows of the catalog) to people, for at most `limit` more images.
 
-    New tasks go to training images that nobody has seen: never to validation or test images. `label.no_proposal_share`
-    of them, by a keyed hash, come without a proposal, so that its influence can be measured. Tasks that nobody has
-    answered yet get the newer proposal; answers are never touched.
+    They are training images that nobody has answered: never validation or test images. One that has tasks in the pool
+    gets the proposal there, one that has none gets tasks in the round of proposals. `label.no_proposal_share` of them,
+    by a keyed hash, stay without a proposal, so that its influence can be measured. A task that nobody has answered
+    gets the newer proposal; answers are never touched.
     """
     chosen = ws.concept(concept)
     guesses = rows.guesses(ws.catalog, chosen.name, model_run)
+    config = ws.section(LabelConfig)
     with seat(ws, chosen) as desk:
         splits = draw(ws, chosen)
-        seen = {task.image for task in rows.tasks(ws.catalog, chosen.name)}
-        seen |= {row.image for row in rows.current(ws.catalog, chosen.name)}
-        fresh = [image for image in guesses if splits.get(image) == "train" and image not in seen]
-        fresh.sort(key=lambda image: (guesses[image].score, image))  # the least certain first
-        config = ws.section(LabelConfig)
+        answered = {row.image for row in rows.current(ws.catalog, chosen.name)}
+        tasks = rows.tasks(ws.catalog, chosen.name)
+        carrying = {task.image for task in tasks if task.prediction is not None}
+        waiting = [i for i in guesses if splits.get(i) == "train" and i not in answered and i not in carrying]
+        waiting.sort(key=lambda image: (guesses[image].score, image))  # the least certain first
         shown = {
             image: guesses[image].id
-            for image in fresh
+            for image in waiting[:limit]
             if position(f"{ws.seed}:{chosen.name}:no proposal:{image}") >= config.no_proposal_share
         }
-        round_ = desk.open(PROPOSALS, PROPOSALS, min(config.overlap, len(desk.people)))
-        new = desk.fill(round_, fresh[:limit], shown)
-        _renew(desk, round_, model_run, guesses)
+        tasked = {task.image for task in tasks}
+        fresh = [image for image in waiting[:limit] if image not in tasked]
+        new = 0
+        if fresh:
+            round_ = desk.open(PROPOSALS, PROPOSALS, min(config.overlap, len(desk.people)))
+            new = desk.fill(round_, fresh, shown)
+        _renew(desk, model_run, guesses, shown.keys())
     carrying = {task.image for task in rows.tasks(ws.catalog, chosen.name) if task.model_run == model_run}
     return ProposeSummary(proposed=len(carrying), new=new, next=f"collect label pull {chosen.name}")
 
@@ -159,22 +165,22 @@ def pull(ws: Workspace, concept: str | None = None) -> PullSummary:
     )
 
 
-def _renew(desk: Desk, round_: Round, model_run: str, guesses: Mapping[str, Guess]) -> None:
-    """Give the tasks of `round_` that nobody has answered the proposals of `model_run`, and show these only."""
+def _renew(desk: Desk, model_run: str, guesses: Mapping[str, Guess], shown: Collection[str]) -> None:
+    """Give every task that nobody has answered and that carries a proposal, or is of `shown`, that of `model_run`."""
     mine: defaultdict[int, list[Task]] = defaultdict(list)
     for task in rows.tasks(desk.ws.catalog, desk.concept.name):
-        if task.round == round_.id and task.studio_task > 0:
+        if task.studio_task > 0 and task.image in guesses and (task.prediction is not None or task.image in shown):
             mine[task.project].append(task)
     for project, tasks in mine.items():
-        older = [t for t in tasks if t.prediction is not None and t.model_run != model_run and t.image in guesses]
+        older = [task for task in tasks if task.model_run != model_run]
         if older:
             answered = {answer.item for answer in desk.studio.answers(project)}
             older = [task for task in older if task.studio_task not in answered]
             there = desk.studio.items(project)
             late = []
             for task in older:
-                shown = there[task.image].proposal
-                if shown is None or shown.model_version != model_run:  # else a push that was killed imported it
+                known = there[task.image].proposal
+                if known is None or known.model_version != model_run:  # else a push that was killed imported it
                     guess = guesses[task.image]
                     late.append((task.studio_task, Proposal(guess.label, guess.score, model_run)))
             desk.studio.import_proposals(project, late)

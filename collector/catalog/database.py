@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from collector.catalog.tables import metadata
 from collector.errors import CollectError, DiskFull, ServiceDown, UsageError
@@ -30,6 +31,19 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 def now() -> str:
     """The time as the catalog writes it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def insert_or_ignore(table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
+    """An INSERT of one row that does nothing when the row is there already, on every engine.
+
+    Strangers' text is made storable: NUL, which PostgreSQL refuses, and half surrogate pairs, which are not Unicode.
+    """
+    storable = {
+        key: value.replace("\0", "").encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
+        for key, value in row.items()
+    }
+    # PostgreSQL's construct also compiles for SQLite; SQLite's does not compile for PostgreSQL.
+    return postgresql.insert(table).values(**storable).on_conflict_do_nothing()
 
 
 class Catalog:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from collector.catalog.database import Catalog, now
+from collector.catalog.database import Catalog, insert_or_ignore, now
 from collector.catalog.tables import fingerprint, image, rejection, sighting
 from collector.fingerprints import Fingerprint
 from collector.records import Rejected, Sighting
@@ -18,10 +17,10 @@ from collector.store import Preview
 def add(catalog: Catalog, record: Mapping[str, Any], prints: Iterable[Fingerprint], seen: Sighting) -> bool:
     """Write image, fingerprints and sighting in one transaction; False when another process was first."""
     with catalog.write() as connection:
-        fresh = connection.execute(_or_ignore(image, {**record, "added_at": now()})).rowcount == 1
+        fresh = connection.execute(insert_or_ignore(image, {**record, "added_at": now()})).rowcount == 1
         if fresh:
             connection.execute(sa.insert(fingerprint), [{"image": record["id"], **each._asdict()} for each in prints])
-        connection.execute(_or_ignore(sighting, _sighting_row(record["id"], seen)))
+        connection.execute(insert_or_ignore(sighting, _sighting_row(record["id"], seen)))
     return fresh
 
 
@@ -30,7 +29,7 @@ def add_sighting(catalog: Catalog, image_id: str, seen: Sighting) -> bool:
     with catalog.write() as connection:
         if not connection.execute(sa.select(image.c.id).where(image.c.id == image_id)).first():
             return False
-        connection.execute(_or_ignore(sighting, _sighting_row(image_id, seen)))
+        connection.execute(insert_or_ignore(sighting, _sighting_row(image_id, seen)))
     return True
 
 
@@ -48,7 +47,7 @@ def reject(catalog: Catalog, seen: Sighting, why: Rejected) -> None:
         "seen_at": now(),
     }
     with catalog.write() as connection:
-        connection.execute(_or_ignore(rejection, row))
+        connection.execute(insert_or_ignore(rejection, row))
 
 
 def ids(catalog: Catalog) -> set[str]:
@@ -208,8 +207,3 @@ def _sighting_row(image_id: str, seen: Sighting) -> dict[str, Any]:
         "query": seen.query,
         "seen_at": now(),
     }
-
-
-def _or_ignore(table: sa.Table, row: Mapping[str, Any]) -> Any:
-    """INSERT that does nothing when the row is there already; SQLite and PostgreSQL spell it alike."""
-    return sqlite.insert(table).values(**row).on_conflict_do_nothing()

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from collector.catalog.database import Catalog, now
+from collector.catalog.database import Catalog, insert_or_ignore, now
 from collector.catalog.tables import annotation, annotator, prediction, round_, task
 
 NOT_YET = 0  # a task that is planned, and not known to be in Label Studio
@@ -113,14 +112,14 @@ def add_annotations(catalog: Catalog, rows: Sequence[Mapping[str, Any]]) -> int:
     if not rows:
         return 0
     with catalog.write() as connection:
-        return sum(connection.execute(_or_ignore(annotation, {**row, "seen_at": now()})).rowcount for row in rows)
+        return sum(connection.execute(insert_or_ignore(annotation, {**row, "seen_at": now()})).rowcount for row in rows)
 
 
 def add_annotators(catalog: Catalog, emails: Mapping[str, str]) -> None:
     """Write down who annotates (name -> e-mail address); known names stay as they are."""
     with catalog.write() as connection:
         for name, email in emails.items():
-            connection.execute(_or_ignore(annotator, {"name": name, "email": email, "added_at": now()}))
+            connection.execute(insert_or_ignore(annotator, {"name": name, "email": email, "added_at": now()}))
 
 
 def annotators(catalog: Catalog) -> dict[str, str]:
@@ -134,7 +133,7 @@ def open_round(catalog: Catalog, concept: str, name: str, values: Mapping[str, A
     row = {"concept": concept, "name": name, "projects": {}, "opened_at": now(), **values}
     mine = sa.and_(round_.c.concept == concept, round_.c.name == name)
     with catalog.write() as connection:
-        connection.execute(_or_ignore(round_, row))
+        connection.execute(insert_or_ignore(round_, row))
         connection.execute(sa.update(round_).where(mine).values(overlap=values["overlap"]))
         found = connection.execute(sa.select(*(round_.c[field] for field in Round._fields)).where(mine)).one()
     return Round(*found)
@@ -172,7 +171,7 @@ def plan(catalog: Catalog, round_id: int, rows: Iterable[Planned]) -> int:
     """Write down, in one transaction, which tasks are to be made. Returns how many are new."""
     made = {"round": round_id, "project": NOT_YET, "studio_task": NOT_YET, "pushed_at": now()}
     with catalog.write() as connection:
-        return sum(connection.execute(_or_ignore(task, {**made, **row._asdict()})).rowcount for row in rows)
+        return sum(connection.execute(insert_or_ignore(task, {**made, **row._asdict()})).rowcount for row in rows)
 
 
 def place(catalog: Catalog, project: int, studio_tasks: Mapping[int, int]) -> None:
@@ -200,8 +199,3 @@ def guesses(catalog: Catalog, concept: str, model_run: str) -> dict[str, Guess]:
     )
     with catalog.read() as connection:
         return {row.image: Guess(*row[1:]) for row in connection.execute(query)}
-
-
-def _or_ignore(table: sa.Table, row: Mapping[str, Any]) -> Any:
-    """INSERT that does nothing when the row is there already; SQLite and PostgreSQL spell it alike."""
-    return sqlite.insert(table).values(**row).on_conflict_do_nothing()

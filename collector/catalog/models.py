@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from collector.catalog.database import Catalog, now
+from collector.catalog.database import Catalog, insert_or_ignore, now
 from collector.catalog.tables import experiment, model_run, prediction, sighting, snapshot
 
 
@@ -91,7 +90,7 @@ def origins(catalog: Catalog, concept: str) -> dict[str, Origin]:
 def put_snapshot(catalog: Catalog, row: SnapshotRow) -> bool:
     """Write a snapshot down; False when it is there already."""
     with catalog.write() as connection:
-        return bool(connection.execute(_or_ignore(snapshot, row._asdict())).rowcount)
+        return bool(connection.execute(insert_or_ignore(snapshot, row._asdict())).rowcount)
 
 
 def find_snapshot(catalog: Catalog, concept: str, digest: str | None = None) -> SnapshotRow | None:
@@ -107,7 +106,7 @@ def find_snapshot(catalog: Catalog, concept: str, digest: str | None = None) -> 
 def start_experiment(catalog: Catalog, row: Experiment) -> None:
     """Write down that a run has begun; one that had begun before stays as it is."""
     with catalog.write() as connection:
-        connection.execute(_or_ignore(experiment, row._asdict()))
+        connection.execute(insert_or_ignore(experiment, row._asdict()))
 
 
 def finish_experiment(catalog: Catalog, run: str, metrics: Mapping[str, Any]) -> None:
@@ -140,7 +139,7 @@ def find_finished(catalog: Catalog, concept: str, run: str | None = None) -> Exp
 def put_model_run(catalog: Catalog, row: ModelRun) -> None:
     """Write a model down; the same model is written once."""
     with catalog.write() as connection:
-        connection.execute(_or_ignore(model_run, {**row._asdict(), "made_at": now()}))
+        connection.execute(insert_or_ignore(model_run, {**row._asdict(), "made_at": now()}))
 
 
 def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[Prediction]) -> int:
@@ -158,7 +157,7 @@ def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[P
         for row in rows
     ]
     with catalog.write() as connection:
-        return sum(connection.execute(_or_ignore(prediction, value)).rowcount for value in values)
+        return sum(connection.execute(insert_or_ignore(prediction, value)).rowcount for value in values)
 
 
 def _experiments() -> sa.Select[Any]:
@@ -167,8 +166,3 @@ def _experiments() -> sa.Select[Any]:
 
 def _rank(origin: Origin) -> tuple[Any, ...]:
     return (origin.license == "unlicensed", *origin)
-
-
-def _or_ignore(table: sa.Table, row: Mapping[str, Any]) -> Any:
-    """INSERT that does nothing when the row is there already; SQLite and PostgreSQL spell it alike."""
-    return sqlite.insert(table).values(**row).on_conflict_do_nothing()

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
-from collector.catalog.database import Catalog, now
+from collector.catalog.database import Catalog, insert_or_ignore, now
 from collector.catalog.tables import dedup_pass, duplicate, fingerprint, image, pool, sighting, split
 
 
@@ -131,10 +130,7 @@ def add(catalog: Catalog, concept: str, rows: Iterable[PoolRow]) -> int:
     if not values:
         return 0
     with catalog.write() as connection:
-        return sum(
-            connection.execute(sqlite.insert(pool).values(**value).on_conflict_do_nothing()).rowcount
-            for value in values
-        )
+        return sum(connection.execute(insert_or_ignore(pool, value)).rowcount for value in values)
 
 
 def members(catalog: Catalog, concept: str) -> list[PoolRow]:
@@ -154,7 +150,7 @@ def freeze_splits(catalog: Catalog, concept: str, names: Mapping[str, str], rule
     with catalog.write() as connection:
         for image_id, name in sorted(names.items()):
             row = {"concept": concept, "image": image_id, "name": name, "rule": rule, "frozen_at": now()}
-            connection.execute(sqlite.insert(split).values(**row).on_conflict_do_nothing())
+            connection.execute(insert_or_ignore(split, row))
 
 
 def splits(catalog: Catalog, concept: str) -> dict[str, str]:

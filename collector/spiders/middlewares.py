@@ -1,18 +1,22 @@
-"""Manners that Scrapy lacks: Retry-After holds a host back, and an opt-out is heard before the body is read."""
+"""Manners that Scrapy lacks: Retry-After holds a host back, robots.txt holds for everybody, opt-outs are heard early."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from scrapy import Request, Spider, signals
 from scrapy.crawler import Crawler
 from scrapy.downloadermiddlewares.retry import RetryMiddleware
+from scrapy.downloadermiddlewares.robotstxt import RobotsTxtMiddleware
 from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import Headers, Response
+from scrapy.robotstxt import RobotParser
 from scrapy.settings import BaseSettings
 
 OPT_OUTS = ("noai", "noimageai", "noindex", "noimageindex", "noml")
@@ -84,6 +88,23 @@ class RetryAfterMiddleware(RetryMiddleware):
             if queue is not None:
                 queue.delay = max(queue.delay, TICK)
                 queue.lastseen = until
+
+
+class RobotsMiddleware(RobotsTxtMiddleware):
+    """Scrapy's robots.txt, for requests that wait for it together as well.
+
+    Scrapy 2.13 to 2.19 tell the rules to the first waiting request only: the others see None, which means "allowed",
+    because a Deferred that is awaited twice gives its result once (scrapy/scrapy PR #6802).
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self.locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def robot_parser(self, request: Request) -> RobotParser | None:
+        """The rules of the request's host, fetched once."""
+        async with self.locks[urlsplit(request.url).netloc]:
+            return await super().robot_parser(request)
 
 
 class OptOutMiddleware:

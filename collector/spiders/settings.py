@@ -46,6 +46,8 @@ def scrapy_settings(config: CrawlConfig, *, max_bytes: int, log: Path, crawlers:
         "RETRY_GIVE_UP_LOG_LEVEL": "INFO",
         "COLLECT_PATIENCE": config.patience,
         "DOWNLOADER_MIDDLEWARES": {
+            "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+            "collector.spiders.middlewares.RobotsMiddleware": 100,
             "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
             "collector.spiders.middlewares.RetryAfterMiddleware": 550,
             "collector.spiders.middlewares.OptOutMiddleware": 800,

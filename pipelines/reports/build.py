@@ -7,6 +7,7 @@ made before the first file is replaced, so a killed report leaves the old one.
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -156,7 +157,7 @@ def _folder_name(concept: str) -> str:
 def _next(of: Material) -> str:
     counts = progress.counts(of.catalog, of.name)
     waiting = (command for step, command in STEPS if not counts[step])
-    return next(waiting, "collect label push {concept}").format(concept=of.name)
+    return next(waiting, "collect label push {concept}").format(concept=shlex.quote(of.name))
 
 
 def _warnings(of: Material, problems: Mapping[str, CollectError]) -> tuple[str, ...]:

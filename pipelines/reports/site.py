@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -32,7 +33,9 @@ def renderer() -> Callable[[str, Mapping[str, Any]], bytes]:
     environment.globals["policy"] = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    environment.filters.update(count=_count, share=_share, figure=_figure, web_link=web_link, cut=_cut)
+    environment.filters.update(
+        count=_count, share=_share, figure=_figure, web_link=web_link, cut=_cut, shell=shlex.quote
+    )
 
     def render(name: str, values: Mapping[str, Any]) -> bytes:
         page = environment.get_template(f"{name}.html.j2").render(values)

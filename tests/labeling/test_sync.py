@@ -214,7 +214,9 @@ def test_proposals_reach_only_training_images_that_nobody_has_seen(
     splits = draw(desk, desk.concept(concept))
     assert {task.image for task in tasks} == {i for i, name in splits.items() if name == "train"} - earlier
     with_one = {task.image for task in tasks if task.prediction is not None}
-    assert made.proposed == len(with_one)
+    there = {task.image for task in tasks_of(desk, concept, "pool") if task.prediction is not None}
+    assert made.proposed == len(with_one) + len(there)
+    assert not [task for task in tasks_of(desk, concept, "holdout") if task.prediction is not None]
     assert 0 < len(with_one) < len({task.image for task in tasks})
     assert propose(desk, concept, "m1").new == 0
 
@@ -239,6 +241,26 @@ def test_proposals_reach_only_training_images_that_nobody_has_seen(
         assert item is not None
         assert item.proposal is None or (item.proposal.label, item.proposal.model_version) == (f"not-{concept}", "m2")
     assert pull(desk, concept).changed == 0
+
+
+def test_an_image_that_waits_in_the_pool_gets_its_proposal_there(
+    desk: Workspace, concept: str, studio_server: Server
+) -> None:
+    push(desk, concept)
+    tasks = tasks_of(desk, concept, "pool")
+    answer(studio_server, tasks[0], concept)
+    pull(desk, concept)
+    model(desk, concept, "m1", concept, 0.8)
+    made = propose(desk, concept, "m1")
+    assert made.new == 0
+    carrying = {task.image for task in tasks_of(desk, concept, "pool") if task.model_run == "m1"}
+    assert made.proposed == len(carrying) > 0
+    assert tasks[0].image not in carrying
+    task = next(task for task in tasks_of(desk, concept, "pool") if task.image in carrying)
+    with studio_server.connect(task.annotator) as studio:
+        shown = studio.items(task.project)[task.image].proposal
+    assert shown is not None
+    assert (shown.label, shown.model_version) == (concept, "m1")
 
 
 def test_answers_survive_the_loss_of_a_project(desk: Workspace, concept: str, studio_server: Server) -> None:

@@ -60,7 +60,9 @@ def test_each_page_opens_in_a_browser_without_an_error_or_a_request(site: Path, 
         wrong, page = look(path)
         assert wrong == [], path.name
         assert page.evaluate("[...document.images].filter(image => !image.naturalWidth).length") == 0
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+        for width in (1200, 420):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (path.name, width)
         shown += page.inner_text("main")
         picture = Image.open(io.BytesIO(page.screenshot()))
         colors = picture.convert("RGB").getcolors(maxcolors=2**24)
