@@ -96,7 +96,7 @@ def main() -> None:
         for name, target in (("`collect demo` from scratch", "90 s, 3 GB"), ("the same again", "")):
             measured = run(demo)
             figures = json.loads(measured.stdout)
-            trained = figures["train_baseline"]
+            trained = figures["train-baseline"]
             ap = f"AP {trained['ap']:.3f} ({trained['ap_low']:.3f} to {trained['ap_high']:.3f})"
             peak = f"{measured.peak / 1e9:.2f} GB"
             rows.append(f"| {name} | {measured.seconds:.1f} s | {peak} | {ap}; target {target or '-'} |")

@@ -48,6 +48,13 @@ def write(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def save(path: Path, data: bytes) -> None:
+    """`write` for a file whose folder may be missing; a full disk is told in one sentence."""
+    with explained(path.parent):
+        make_folder(path.parent)
+        write(path, data)
+
+
 def append(path: Path, data: bytes) -> int:
     """Add `data` at the end of the file, in a folder that exists; returns its offset, durable when this returns."""
     with open(path, "ab") as file:

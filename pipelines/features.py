@@ -27,7 +27,7 @@ from collector.errors import CollectError
 from collector.intake import FORMATS, upright_rgb
 from collector.store import Preview
 from collector.workspace import Workspace
-from pipelines import durable
+from pipelines import parquet
 from pipelines.backbones import BATCH, Backbone
 
 SHARD = 256  # images; what a killed run loses at most
@@ -140,4 +140,4 @@ def _keep(folder: Path, images: Sequence[str], vectors: NDArray[np.float16]) -> 
     dimension = vectors.shape[1]
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dimension)
     name = hashlib.sha256("\n".join(images).encode()).hexdigest()[:16]
-    durable.write_parquet(folder / f"{name}.parquet", pa.table({"image": list(images), "vector": column}))
+    parquet.save(folder / f"{name}.parquet", pa.table({"image": list(images), "vector": column}))

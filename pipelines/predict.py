@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from collector import durable
 from collector.catalog import models
 from collector.catalog.models import Experiment
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.workspace import Workspace
-from pipelines import durable
 from pipelines.backbones import Backbone, load_backbone
 from pipelines.calibrate import Floats
 from pipelines.features import features
@@ -44,7 +44,7 @@ class Head:
 
         tensors = {"weights": self.weights, "bias": self.bias, "mean": self.mean, "scale": self.scale}
         contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        durable.write(path, save(contiguous, metadata={"labels": json.dumps(self.labels)}))
+        durable.save(path, save(contiguous, metadata={"labels": json.dumps(self.labels)}))
 
     @classmethod
     def load(cls, path: Path) -> Head:

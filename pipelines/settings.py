@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from collector.spiders.config import CrawlConfig, SourcesConfig
 from pydantic import BaseModel
 
+from collector import durable
 from collector.config import IntakeConfig, Section, Settings, WorkspaceConfig
 from collector.dedup import DedupConfig
 from collector.negatives import NegativesConfig
+from collector.spiders.config import CrawlConfig, SourcesConfig
 from collector.splits import SplitsConfig
 from labeling.config import AgreementConfig, LabelConfig
 from pipelines.config import PrelabelConfig, SnapshotConfig, TrainConfig
@@ -95,6 +96,4 @@ def _origins(settings: Settings, name: str, values: BaseModel, rows: list[dict[s
 
 def write(path: Path) -> None:
     """Write the rendered config.toml to `path`, whole or not at all."""
-    half = path.with_name(path.name + ".tmp")
-    half.write_text(render(), encoding="utf-8")
-    half.replace(path)
+    durable.save(path, render().encode())

@@ -21,7 +21,7 @@ from collector.catalog.models import Origin, SnapshotRow
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
-from pipelines import durable
+from pipelines import parquet
 from pipelines.config import SnapshotConfig
 
 SPLITS = ("train", "validation", "test")
@@ -277,4 +277,4 @@ def _write(ws: Workspace, manifest: Manifest, path: str) -> None:
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in ManifestRow._fields])
     header = {"concept": manifest.concept, "labels": manifest.labels, "config": manifest.config}
     table = pa.Table.from_pylist([row._asdict() for row in manifest.rows], schema=schema)
-    durable.write_parquet(ws.data / path, table.replace_schema_metadata({"collect": json.dumps(header)}))
+    parquet.save(ws.data / path, table.replace_schema_metadata({"collect": json.dumps(header)}))

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 import collector
 import labeling
 import pipelines
+from collector import durable
 from collector.catalog import models, now
 from collector.catalog.models import Experiment, SnapshotRow
 from collector.errors import GateNotMet
 from collector.workspace import Workspace
-from pipelines import calibrate, durable, track
+from pipelines import calibrate, parquet, track
 from pipelines.backbones import Backbone, load_backbone
 from pipelines.calibrate import Floats, Ints
 from pipelines.config import TrainConfig
@@ -155,8 +156,8 @@ def _train(
     folder = ws.data / begun.path
     head.save(folder / HEAD)
     _write_predictions(folder / "validation.parquet", manifest, probabilities, threshold)
-    durable.write(folder / "config.json", json.dumps(begun.config, indent=1).encode())
-    durable.write(folder / "metrics.json", json.dumps(found, indent=1).encode())
+    durable.save(folder / "config.json", json.dumps(begun.config, indent=1).encode())
+    durable.save(folder / "metrics.json", json.dumps(found, indent=1).encode())
     track.write_events(folder, found)
     return found
 
@@ -214,7 +215,7 @@ def _write_predictions(path: Path, manifest: Manifest, probabilities: Floats, th
         "predicted": [manifest.labels[k] for k in said],
         "probabilities": probabilities.tolist(),
     }
-    durable.write_parquet(path, pa.table(columns).replace_schema_metadata({"labels": json.dumps(manifest.labels)}))
+    parquet.save(path, pa.table(columns).replace_schema_metadata({"labels": json.dumps(manifest.labels)}))
 
 
 def _summary(ws: Workspace, done: Experiment, *, reused: bool) -> RunSummary:

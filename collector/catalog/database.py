@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ class Catalog:
         return self.engine.dialect.name == "sqlite"
 
     @classmethod
-    def open(cls, url: str, *, lock: Any = None) -> Catalog:
+    def open(cls, url: str, *, lock: AbstractContextManager[None] | None = None) -> Catalog:
         """Open the catalog at `url`, creating or migrating it first if needed, under `lock` if one is given.
 
         Raises:
@@ -70,13 +70,14 @@ class Catalog:
             CollectError: the file is not a catalog, or the server does not answer.
         """
         catalog = cls(url)
-        with _explained(catalog.place):
-            if catalog.revision() != HEAD:
-                if lock is None:
-                    catalog.migrate()
-                else:
-                    with lock:
+        try:
+            with _explained(catalog.place):
+                if catalog.revision() != HEAD:
+                    with lock or nullcontext():
                         catalog.migrate()
+        except BaseException:
+            catalog.close()
+            raise
         return catalog
 
     def revision(self) -> str | None:
@@ -164,7 +165,8 @@ def _engine(url: str) -> sa.Engine:
             parsed = sa.make_url(url)
         if parsed.drivername == "postgresql":
             parsed = parsed.set(drivername="postgresql+psycopg")
-        return sa.create_engine(parsed)
+        # Without this an INSERT on PostgreSQL does not say whether it wrote its row.
+        return sa.create_engine(parsed, execution_options={"preserve_rowcount": True})
     except (sa.exc.ArgumentError, ImportError) as error:
         raise UsageError(
             f"`workspace.catalog` cannot be opened: {error}",

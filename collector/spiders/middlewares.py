@@ -1,4 +1,4 @@
-"""Manners that Scrapy lacks: Retry-After holds a host back, robots.txt holds for everybody, opt-outs are heard early."""
+"""Manners that Scrapy lacks: Retry-After, robots.txt for requests that wait together, opt-outs before the body."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,8 @@ POOL_TASKS = 130  # training images that people label; the rest of the pool is l
 class DemoSummary(Summary):
     """What each step said, under its name; `answers` were given in this run, `seconds` is the wall time of all.
 
-    `files_requested` counts the picture requests that the site got in this run; `studio` is Label Studio's address if
-    it was left open.
+    `tasks` are in Label Studio at the end, those with proposals too; `files_requested` counts the picture requests that
+    the site got in this run; `studio` is Label Studio's address if it was left open.
     """
 
     crawl: CrawlSummary
@@ -61,10 +61,17 @@ class DemoSummary(Summary):
     evaluate: EvaluateSummary
     prelabel: PrelabelSummary
     report: ReportSummary
+    tasks: int
     answers: int
     files_requested: int
     seconds: float
     studio: str
+
+    def as_json(self) -> dict[str, Any]:
+        """One object a step under the step's name, as it is typed."""
+        return {
+            name.replace("_", "-") if name == "train_baseline" else name: value for name, value in asdict(self).items()
+        }
 
     def for_people(self) -> dict[str, Any]:
         """The figures of the table at the end."""
@@ -76,7 +83,7 @@ class DemoSummary(Summary):
             "duplicate groups": self.dedup.groups,
             "negatives": self.negatives.negatives,
             "left out": self.negatives.excluded,
-            "tasks": self.push.tasks,
+            "tasks": self.tasks,
             "answers": self.pull.annotations,
             "alpha": self.agreement.alpha,
             "alpha_low": self.agreement.alpha_low,
@@ -133,6 +140,7 @@ def demo(
             summaries |= _learn(ws, weights)
             return DemoSummary(
                 **summaries,
+                tasks=len(label_rows.tasks(ws.catalog, CONCEPT)),
                 files_requested=site.requests.total(),
                 seconds=round(time.monotonic() - begun, 1),
                 studio=studio.result().url if keep_open else "",

@@ -81,7 +81,8 @@ def duplicates(of: Material) -> dict[str, Any] | None:
     limits = (-0.5, done.threshold + 0.5)
     axes = ("distance of a copy from its keeper, in bits of 64", "copies")
     return {
-        "images": len(of.found),
+        "compared": done.images,
+        "later": len(images.ids(of.catalog)) - done.images,
         "copies": len(of.copies),
         "groups": shown,
         "hidden": len(groups) - len(shown),

@@ -48,12 +48,12 @@ def _count(value: int) -> str:
     return f"{value:,}"
 
 
-def _share(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1%}"
+def _share(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.1%}"
 
 
-def _figure(value: float, digits: int = 3) -> str:
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+def _figure(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _cut(text: str) -> str:

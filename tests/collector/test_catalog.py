@@ -234,7 +234,7 @@ url, me, folder = sys.argv[1:]
 catalog = Catalog.open(url, lock=named_lock(Path(folder), "migrate", wait_s=60))
 concepts.put(catalog, Concept("horse", ("horse", "not-horse"))) if me == "0" else None
 while not concepts.all_concepts(catalog): pass
-for n in range(100):
+for n in range(50):
     seen = Sighting("folder", f"{me}-{n}", "", License("own"), concept="horse")
     images.reject(catalog, seen, Rejected("broken", "x"))
     images.rejected_ids(catalog, "horse", "folder")
@@ -243,7 +243,7 @@ catalog.close()
 
 
 def test_processes_that_open_a_fresh_catalog_and_write_at_once_wait_for_each_other(tmp_path: Path) -> None:
-    url, count = sqlite_url(tmp_path), 4
+    url, count = sqlite_url(tmp_path), 3
     arguments = [sys.executable, "-c", WRITER, url]
     processes = [
         subprocess.Popen([*arguments, str(n), str(tmp_path)], stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
@@ -252,7 +252,7 @@ def test_processes_that_open_a_fresh_catalog_and_write_at_once_wait_for_each_oth
     assert [process.communicate()[1] for process in processes] == [""] * count
     assert [process.returncode for process in processes] == [0] * count
     with contextlib.closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as database:
-        assert database.execute("select count(distinct source_id) from rejection").fetchone() == (100 * count,)
+        assert database.execute("select count(distinct source_id) from rejection").fetchone() == (50 * count,)
 
 
 def test_a_process_killed_in_a_transaction_locks_nobody_out(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""The documents say what the code does: every command, every JSON key, every line of docs/python.md."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from collector.dedup import DedupSummary
+from collector.importing import ImportSummary
+from collector.negatives import NegativesSummary
+from collector.records import Summary
+from collector.spiders.runner import CrawlSummary, SourcesSummary
+from labeling.lifecycle import StartSummary, StopSummary
+from labeling.review import AgreementSummary
+from labeling.sync import PullSummary, PushSummary
+from pipelines.cli.main import cli
+from pipelines.demo.steps import DemoSummary
+from pipelines.doctor import DoctorSummary
+from pipelines.evaluate import EvaluateSummary
+from pipelines.init import InitSummary
+from pipelines.prelabel import PrelabelSummary
+from pipelines.reports.build import ReportSummary
+from pipelines.snapshot import SnapshotSummary
+from pipelines.status import StatusSummary
+from pipelines.train import RunSummary
+from tests.conftest import REPOSITORY, jpeg
+
+SUMMARIES: dict[str, type[Summary]] = {
+    "init": InitSummary,
+    "crawl": CrawlSummary,
+    "import": ImportSummary,
+    "sources": SourcesSummary,
+    "dedup": DedupSummary,
+    "negatives": NegativesSummary,
+    "label start": StartSummary,
+    "label stop": StopSummary,
+    "label push": PushSummary,
+    "label pull": PullSummary,
+    "agreement": AgreementSummary,
+    "snapshot": SnapshotSummary,
+    "train-baseline": RunSummary,
+    "evaluate": EvaluateSummary,
+    "prelabel": PrelabelSummary,
+    "report": ReportSummary,
+    "status": StatusSummary,
+    "doctor": DoctorSummary,
+    "demo": DemoSummary,
+}
+
+
+def commands() -> set[str]:
+    names = set()
+    for name, command in cli.commands.items():
+        inner = command.commands if isinstance(command, click.Group) else {"": command}
+        names |= {f"{name} {sub}".strip() for sub in inner}
+    return names
+
+
+def sections() -> dict[str, str]:
+    text = (REPOSITORY / "docs" / "json.md").read_text(encoding="utf-8")
+    parts = re.split(r"^### `(.+)`$", text, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_every_command_has_its_keys_on_the_page() -> None:
+    assert set(sections()) == commands() == set(SUMMARIES)
+
+
+@pytest.mark.parametrize("command", SUMMARIES)
+def test_the_page_names_the_keys_of_each_command(command: str) -> None:
+    fields = {field.name for field in dataclasses.fields(SUMMARIES[command])} - {"next", "warnings"}
+    if command == "demo":
+        fields = {name.replace("train_baseline", "train-baseline") for name in fields}
+    written = set(re.findall(r"`([a-z_-]+)`", sections()[command])) - {"confusion"} | (fields & {"confusion"})
+    assert written == fields
+
+
+def test_the_lines_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder, seeds in (("pictures", range(6)), ("others", range(100, 112))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            (tmp_path / folder / f"{seed}.jpg").write_bytes(jpeg(seed))
+    text = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    exec(compile(blocks[0], "docs/python.md", "exec"), {})
+    assert (tmp_path / "project" / ".collect" / "catalog.sqlite").exists()
+
+
+def test_every_command_that_the_readme_shows_exists_with_its_options() -> None:
+    for page in ("README.md", "docs/json.md", "docs/python.md"):
+        text = (REPOSITORY / page).read_text(encoding="utf-8")
+        for line in re.findall(r"collect ((?:label )?[a-z-]+(?: [^`\n#]*)?)", text):
+            words = line.split()
+            command: click.Command | None = cli.commands.get(words[0])
+            if isinstance(command, click.Group) and len(words) > 1:
+                command = command.commands.get(words[1].split("|")[0])
+            if command is None:
+                continue
+            known = {option for each in command.params for option in each.opts}
+            assert {word for word in words if word.startswith("--")} <= known, line
+
+
+def test_the_readme_shows_every_command() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    missing = {name for name in commands() if f"collect {name}" not in text}
+    assert missing <= {"label stop", "sources"}
