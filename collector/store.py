@@ -118,8 +118,8 @@ class Store:
 
     def images(self) -> Iterator[str]:
         """The names of all objects in the store."""
-        for path in self.fs.find(f"{self.root}/objects"):
-            name = str(path).rsplit("/", 1)[-1]
+        for path in self._files("objects"):
+            name = path.rsplit("/", 1)[-1]
             if len(name) == 64:
                 yield name
 
@@ -130,12 +130,23 @@ class Store:
         old backup, say), and they are all left alone. Call it only while no other process takes images in: a fresh
         object has no row for a moment.
         """
-        found = [str(path) for folder in ("objects", "previews") for path in self.fs.find(f"{self.root}/{folder}")]
         known = images | {f"{pack}.pack" for pack in packs}
-        unknown = [path for path in found if path.rsplit("/", 1)[-1] not in known]
+        unknown = [
+            path
+            for folder in ("objects", "previews")
+            for path in self._files(folder)
+            if path.rsplit("/", 1)[-1] not in known
+        ]
         drafts = [path for path in unknown if path.endswith(".tmp")]
         orphans = [path for path in unknown if not path.endswith(".tmp")]
         swept = drafts + (orphans if len(orphans) <= MOST_ORPHANS else [])
         for path in swept:
             self.fs.rm_file(path)
         return len(swept)
+
+    def _files(self, folder: str) -> Iterator[str]:
+        if not self.local:
+            yield from map(str, self.fs.find(f"{self.root}/{folder}"))
+            return
+        for path, _, names in os.walk(f"{self.root}/{folder}"):  # three times as fast as fsspec
+            yield from (f"{path}/{name}" for name in names)

@@ -82,6 +82,7 @@ def evaluate(
         backbone=model.backbone.name,
         split=split,
         next="collect prelabel",
+        warnings=no_width(found),
     )
     if fail_under is not None and summary.ap < fail_under:
         raise GateNotMet(
@@ -98,6 +99,20 @@ def figures(
     truth = truth_of(manifest, split)
     measured = metrics.measure(probabilities, truth, manifest.labels, threshold=threshold, draws=draws, seed=ws.seed)
     return {**measured, "human_agreement": human_agreement(ws, manifest.concept, split)}
+
+
+def no_width(found: dict[str, Any]) -> tuple[str, ...]:
+    """A sentence for an interval without width: a perfect ranking is no proof of a perfect classifier.
+
+    0 of n seen allows up to 3/n unseen at 95 % (Hanley and Lippman-Hand, 1983).
+    """
+    if found["ap_low"] < 1:
+        return ()
+    n = min(sum(row) for row in found["confusion"])
+    return (
+        f"every image is ranked right, so the bootstrap interval has no width; with {n} images of the smaller class, "
+        f"up to {min(1.0, 3 / n):.0%} of such images could still be ranked wrong: label more to know",
+    )
 
 
 def truth_of(manifest: Manifest, split: str) -> Ints:

@@ -28,7 +28,7 @@ from pipelines import calibrate, parquet, track
 from pipelines.backbones import Backbone, load_backbone
 from pipelines.calibrate import Floats, Ints
 from pipelines.config import TrainConfig
-from pipelines.evaluate import Measured, figures, pick, truth_of
+from pipelines.evaluate import Measured, figures, no_width, pick, truth_of
 from pipelines.features import features
 from pipelines.metrics import Curve, decide
 from pipelines.predict import HEAD, Head
@@ -241,4 +241,4 @@ def _warnings(found: dict[str, Any], backbone: str) -> tuple[str, ...]:
     ceiling = found["human_agreement"]
     if ceiling is not None and 1 - found["error"] > ceiling:
         said.append(f"people agree on {ceiling:.0%} of validation: a higher accuracy than that means little")
-    return tuple(said)
+    return (*said, *no_width(found))

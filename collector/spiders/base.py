@@ -235,6 +235,8 @@ class ImageSpider(Spider):
         )
         try:
             response = await engine.download_async(request)
+        except HostAsksToWait as error:
+            raise SourceDown(str(error)) from error
         except Exception as error:
             raise SourceDown(f"it does not answer ({reason_of(error).detail})") from error
         if response.status == 429:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
             "dry_run": dry_run,
         }
         with ws.lock(f"crawl-{_file_name(about.name)}"):
+            ws.progress(f"crawling {about.name}: {', '.join(asked)}", before, limit)
             told = _run(ws, order)
     summary = _summary(ws, about, before, told)
     if told and not told["looked_at"] and set(told["down"]) == set(asked):
@@ -128,7 +129,7 @@ def _run(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors_to,
-            env=_environment(ws.settings),
+            env=child_environment(ws.settings),
             start_new_session=True,  # Ctrl-C reaches us only, and we stop the child in order
         ) as child,
     ):
@@ -165,7 +166,7 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
         child.kill()
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def child_environment(settings: Settings) -> dict[str, str]:
     """Our environment with the settings that this workspace was opened with, so that the child reads the same."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     for dotted, name in settings.origin.items():
@@ -202,8 +203,6 @@ def _summary(ws: Workspace, about: Concept, before: int, told: dict[str, Any]) -
 
 
 def _warned(summary: CrawlSummary, limit: int, warnings: list[str], told: dict[str, Any]) -> CrawlSummary:
-    from dataclasses import replace
-
     reasons = "; ".join(f"{name}: {why}" for name, why in told.get("ended", {}).items() if why)
     if summary.kept < limit and not summary.planned and reasons:
         warnings = [f"{summary.kept} of {limit} images: {reasons}", *warnings]

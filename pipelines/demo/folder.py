@@ -9,11 +9,12 @@ import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from collector.errors import UsageError
+from collector.errors import CollectError, UsageError
 from pipelines.demo.annotators import ANNOTATORS
 from pipelines.demo.drawings import HORSE
 
 LIMIT = 150  # images to crawl
+SITE_PORT, STUDIO_PORT = 8341, 8340  # if they are free
 CONFIG = """\
 # Written by `collect demo`. The sources are the demo's own site: it runs only while the demo does.
 # What the demo works on: {material}
@@ -53,8 +54,8 @@ def configured(root: Path, material: str) -> Path:
     text = CONFIG.format(
         material=material,
         limit=LIMIT,
-        site=f"http://127.0.0.1:{_free_port()}",
-        port=_free_port(),
+        site=f"http://127.0.0.1:{_free_port(SITE_PORT)}",
+        port=_free_port(STUDIO_PORT),
         annotators=json.dumps([who.name for who in ANNOTATORS]),
         synset=HORSE,
     )
@@ -64,23 +65,23 @@ def configured(root: Path, material: str) -> Path:
     return path
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def _free_port(preferred: int) -> int:
+    """`preferred` if nobody uses it, else any free port."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise CollectError("this machine has no free port on 127.0.0.1", hint="end a program that holds many")
 
 
 def site_port(config: Path) -> int:
-    """The port of the site as config.toml has it, so that addresses in the catalog stay true; 0 if it is taken."""
+    """A free port for the site: the one in config.toml if possible, so that addresses in the catalog stay true."""
     table = tomllib.loads(config.read_text(encoding="utf-8"))
-    port = urlsplit(table["sources"]["openverse"]["base_url"]).port or 0
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return 0
-    return port
+    return _free_port(urlsplit(table["sources"]["openverse"]["base_url"]).port or 0)
 
 
 def environment(site_url: str) -> dict[str, str]:

@@ -69,9 +69,9 @@ class DemoSummary(Summary):
 
     def as_json(self) -> dict[str, Any]:
         """One object a step under the step's name, as it is typed."""
-        return {
-            name.replace("_", "-") if name == "train_baseline" else name: value for name, value in asdict(self).items()
-        }
+        figures = asdict(self)
+        figures["train-baseline"] = figures.pop("train_baseline")
+        return figures
 
     def for_people(self) -> dict[str, Any]:
         """The figures of the table at the end."""

@@ -22,8 +22,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from collector.catalog import images
+from collector.config import load
 from collector.errors import Busy, CollectError, ServiceDown
-from collector.spiders.runner import CrawlSummary, crawl
+from collector.spiders.runner import CrawlSummary, child_environment, crawl
 from collector.workspace import Workspace
 from pipelines.demo.entries import Picture
 from pipelines.demo.site import Answer, Site
@@ -299,6 +300,18 @@ def test_a_crawling_process_that_dies_is_explained(make_workspace: MakeWorkspace
     assert "Spider opened" in log.read_text()
 
 
+def test_the_crawling_process_reads_the_settings_that_the_workspace_was_opened_with(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("[crawl]\nlimit = 7\n")
+    given = {
+        "COLLECT__SOURCES__OPENVERSE__BASE_URL": "http://127.0.0.1:1",
+        "COLLECT__CONCEPTS__HORSE__EXCLUDE": '["rocking horse"]',
+    }
+    opened = load(path, given)
+    assert load(path, child_environment(opened)).raw == opened.raw
+    assert child_environment(load(path, {})).keys() >= {"PATH"}
+
+
 # -- a server that misbehaves -------------------------------------------------------------------------------------
 
 
@@ -566,13 +579,8 @@ def test_a_running_crawler_has_none_of_the_defaults_that_trust_everybody(ws: Wor
     assert not {"TelnetConsole", "RemoteControl"} & set(told["extensions"])
     assert (told["max_bytes"], told["timeout"], told["redirects"]) == (40_000_000, 30.0, 5)
     assert {"RobotsMiddleware", "RetryAfterMiddleware", "OptOutMiddleware"} <= set(told["downloader"])
-    assert not {
-        "CookiesMiddleware",
-        "MetaRefreshMiddleware",
-        "HttpCacheMiddleware",
-        "RetryMiddleware",
-        "RobotsTxtMiddleware",
-    } & set(told["downloader"])
+    unwanted = ("Cookies", "MetaRefresh", "HttpCache", "Retry", "RobotsTxt")
+    assert not {f"{name}Middleware" for name in unwanted} & set(told["downloader"])
     assert "RefererMiddleware" not in told["spider"]
     assert told["agent"] == "collect/0.1.0 (+me@localhost)"
     assert told["wikimedia"] == 2

@@ -6,7 +6,7 @@ import pytest
 
 from collector.errors import GateNotMet, UsageError
 from collector.workspace import Workspace
-from pipelines.evaluate import Measured, evaluate, human_agreement
+from pipelines.evaluate import Measured, evaluate, human_agreement, no_width
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
 from tests.pipelines.labeled import collect, label_all, settle
@@ -61,3 +61,9 @@ def test_ties_count_in_the_agreement_of_people(ws: Workspace) -> None:
     settle(ws, *((image, "horse", {"horse": 2}) for image in held[:3]), (held[3], None, {"horse": 1, "not-horse": 1}))
     assert human_agreement(ws, "horse", "validation") == 0.75
     assert human_agreement(ws, "horse", "test") is None
+
+
+def test_a_perfect_score_is_told_with_what_it_cannot_rule_out() -> None:
+    perfect = {"ap_low": 1.0, "confusion": [[30, 0], [0, 60]]}
+    assert "up to 10%" in no_width(perfect)[0]
+    assert no_width(perfect | {"ap_low": 0.98}) == ()
