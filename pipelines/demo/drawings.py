@@ -67,7 +67,7 @@ def draw(kind: str, seed: int) -> bytes:
     """One drawing as JPEG, 360 to 900 pixels on its longer side; the same bytes for the same kind and seed."""
     rng = random.Random(f"{kind}/{seed}")
     longer, ratio = rng.choice((360, 420, 480, 560, 640, 760, 900)), rng.choice((1.5, 1.33, 1.33, 1.25, 1.0))
-    width, height = (longer, round(longer / ratio)) if ratio >= 1 else (round(longer * ratio), longer)
+    width, height = longer, round(longer / ratio)
     canvas = Canvas(width, height, rng)
     row = paint_scene(canvas)
     canvas.haze(rng.uniform(0.6, 0.8))
@@ -102,16 +102,6 @@ def _place_animals(canvas: Canvas, kind: str, row: float) -> None:
     paint_animal(canvas, kind, frame, pose)
 
 
-def horses(count: int, seed: int = 0) -> list[Drawing]:
-    """`count` drawings of horses, any two of them at least `NEAREST` bits apart."""
-    return list(gallery(["horse"] * count, seed))
-
-
-def others(count: int, seed: int = 0) -> list[Drawing]:
-    """`count` drawings that show no horse, a quarter of them look-alikes, any two at least `NEAREST` bits apart."""
-    return list(gallery(other_kinds(count), seed))
-
-
 def other_kinds(count: int) -> list[str]:
     """`count` kinds that are not horses, one look-alike for every three far things."""
     far, near = cycle(THINGS), cycle(LOOKALIKES)
@@ -141,9 +131,7 @@ def _seeds(seed: int) -> Iterator[int]:
 
 
 def write_negatives(folder: Path, drawings: list[Drawing]) -> None:
-    """Write drawings as a folder of pictures named in the way of ImageN; files that are there stay."""
+    """Write drawings as a folder of pictures named in the way of ImageN."""
     folder.mkdir(parents=True, exist_ok=True)
     for drawing in drawings:
-        path = folder / drawing.imagen_name
-        if not path.exists():
-            path.write_bytes(drawing.jpeg)
+        (folder / drawing.imagen_name).write_bytes(drawing.jpeg)
