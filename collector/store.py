@@ -50,7 +50,8 @@ class Store:
                 f"the store `{url}` cannot be opened: {error}",
                 hint="`workspace.store` is a folder or an fsspec URL; s3:// needs `pip install collect-dataset[scale]`",
             ) from None
-        self.fs, self.root = fs_and_root
+        self.fs = fs_and_root[0]
+        self.root = str(fs_and_root[1])
         self._pack: str | None = None
         self._pack_end = 0
         self._packing = threading.Lock()  # the threads of a crawl share this process's pack

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.demo.drawings import horses
+from pipelines.demo.drawings import gallery
 from pipelines.demo.entries import Picture
 from pipelines.demo.site import Site
 from tests.conftest import REPOSITORY
@@ -58,7 +58,7 @@ def test_the_core_crawls_dedups_and_pushes(core: Path, tmp_path: Path) -> None:
         return found
 
     run([core, "init"], tmp_path)
-    pictures = [Picture(str(n), each.title, each.jpeg, ("horse",)) for n, each in enumerate(horses(12))]
+    pictures = [Picture(str(n), each.title, each.jpeg, ("horse",)) for n, each in enumerate(gallery(["horse"] * 12))]
     with Site(pictures) as site:
         bases = {f"COLLECT__SOURCES__{name}__BASE_URL": site.url for name in ("OPENVERSE", "WIKIMEDIA")}
         assert collect("crawl", "horse", "--limit", "8", **bases)["kept"] == 8
