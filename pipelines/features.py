@@ -112,7 +112,7 @@ def _meter(ws: Workspace, name: str, total: int) -> Callable[[int], None]:
         nonlocal count
         count += more
         rate = count / max(time.monotonic() - started, 1e-3)
-        ws.progress(f"features of {name}, {rate:.0f} images/s", count, total)
+        ws.progress(f"features of {name}: {rate:.0f} images/s", count, total)
 
     return done
 

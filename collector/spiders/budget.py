@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 from collector.records import Outcome, Rejected
 
 
+AT_ONCE = 16  # files on their way or waiting for intake: what a kill can lose, and what waits in memory
+
+
 class Budget:
     """Places for `limit` images; `held` is what the concept has already, image -> the source that gave it first."""
 
@@ -58,7 +61,8 @@ class Budget:
         self._wake()
 
     def _has_place(self, source: str) -> bool:
-        if len(self.held) + self.flying.total() >= self.limit:
+        flying = self.flying.total()
+        if flying >= AT_ONCE or len(self.held) + flying >= self.limit:
             return False
         gone = sum(self.kept[each] + self.flying[each] for each in {*self.kept, *self.flying} - self.active)
         share = -(-(self.limit - gone) // len(self.active))
