@@ -68,13 +68,19 @@ class WordNet:
         return None
 
 
-def load(folder: str = "") -> WordNet:
-    """The dictionary in `folder` or in one of the usual places, else the table of ImageN's synsets."""
+def installed(folder: str = "") -> str | None:
+    """The folder of the dictionary files, `folder` or one of the usual places; None if they are in none."""
     for place in (folder, os.environ.get("WNHOME", "") + "/dict", *PLACES):
         path = Path(place).expanduser()
         if place and (path / "data.noun").is_file() and (path / "index.noun").is_file():
-            return _dictionary(path)
-    return _table()
+            return str(path)
+    return None
+
+
+def load(folder: str = "") -> WordNet:
+    """The dictionary in `folder` or in one of the usual places, else the table of ImageN's synsets."""
+    place = installed(folder)
+    return _dictionary(Path(place)) if place else _table()
 
 
 def _dictionary(folder: Path) -> WordNet:

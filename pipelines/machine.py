@@ -9,8 +9,12 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+from collector import wordnet
+from collector.errors import CollectError
 from labeling import environment
 from labeling.studio import VERSION
 
@@ -19,18 +23,18 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One thing that may be missing. `find` returns where it is or None; `packages` are Debian's names for it."""
+    """One thing that may be missing: `find` tells where it is, `packages` are Debian's names for it."""
 
     name: str
     why: str
     find: Callable[[], str | None]
-    packages: tuple[str, ...]
-    hint: str
+    packages: tuple[str, ...] = ()
 
-
-def find_browser() -> str | None:
-    """The path of a Chromium on this machine, None if there is none."""
-    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    @property
+    def hint(self) -> str:
+        """How a person gets it."""
+        by_hand = f"`apt-get install {' '.join(self.packages)}`" if self.packages else "it needs uv: `pip install uv`"
+        return f"`collect doctor --fix` tries to install it, or {by_hand}"
 
 
 def find_label_studio() -> str | None:
@@ -38,14 +42,26 @@ def find_label_studio() -> str | None:
     return f"label-studio {VERSION} (uv)" if environment.installed() else None
 
 
-LABEL_STUDIO = Tool(
-    "Label Studio", "labeling", find_label_studio, (), "`collect doctor --fix` installs it (about 1 GB)"
+def find_browser() -> str | None:
+    """The path of a Chromium on this machine, None if there is none."""
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
+
+
+def find_postgres() -> str | None:
+    """The folder of PostgreSQL's server programs, which Debian keeps out of PATH; None if there is none."""
+    found = shutil.which("initdb")
+    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    return next((str(folder) for folder in reversed(folders) if (folder / "initdb").exists()), None)
+
+
+LABEL_STUDIO = Tool("Label Studio", "people label in it", find_label_studio)
+WORDNET = Tool(
+    "WordNet", "negatives of concepts beyond ImageN's 200 need it", lambda: wordnet.installed(), ("wordnet-base",)
 )
-BROWSER = Tool("Chromium", "the tests look at the report with it", find_browser, ("chromium",), "install chromium")
-STRACE = Tool(
-    "strace", "the crash tests kill at every system call", lambda: shutil.which("strace"), ("strace",), "install strace"
-)
-TOOLS = (LABEL_STUDIO, BROWSER, STRACE)
+BROWSER = Tool("Chromium", "the tests look at the report with it", find_browser, ("chromium",))
+STRACE = Tool("strace", "the crash tests kill at every system call", lambda: shutil.which("strace"), ("strace",))
+POSTGRES = Tool("PostgreSQL", "the tests run the record book on it", find_postgres, ("postgresql",))
+TOOLS = (LABEL_STUDIO, WORDNET, BROWSER, STRACE, POSTGRES)
 
 
 def ensure(tool: Tool) -> str | None:
@@ -54,9 +70,14 @@ def ensure(tool: Tool) -> str | None:
     if found:
         return found
     if tool is LABEL_STUDIO:
-        environment.install()
+        with suppress(CollectError):
+            environment.install()
     elif shutil.which("apt-get") and os.geteuid() == 0:
-        quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True, "check": False}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)  # type: ignore[call-overload]
-        subprocess.run(["apt-get", "install", "-y", "-qq", *tool.packages], **quiet)  # type: ignore[call-overload]
+        for command in (["update", "-qq"], ["install", "-y", "-qq", *tool.packages]):
+            subprocess.run(
+                ["apt-get", *command],
+                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                check=False,
+            )
     return tool.find()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import settings
 from PIL import Image
 
 from collector.workspace import Workspace
+from pipelines.machine import Tool, ensure
 
 settings.register_profile("collect", deadline=None)  # machines are noisy: no timed assertions
 settings.load_profile("collect")
@@ -31,6 +33,17 @@ def jpeg(seed: int, size: tuple[int, int] = (320, 240), quality: int = 90) -> by
     buffer = io.BytesIO()
     picture(seed, size).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def need(tool: Tool) -> str:
+    """Where `tool` is, installed first if need be; without it the test skips and says what to install, and CI fails."""
+    place = ensure(tool)
+    if place is not None:
+        return place
+    said = f"{tool.name} is missing and cannot be installed here: {tool.hint}"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)
 
 
 @pytest.fixture

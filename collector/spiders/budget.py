@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 
 from collector.records import Outcome, Rejected
 
-
 AT_ONCE = 16  # files on their way or waiting for intake: what a kill can lose, and what waits in memory
 
 

@@ -26,7 +26,8 @@ from collector.catalog.database import HEAD
 from collector.errors import CollectError, ServiceDown, UsageError
 from collector.fingerprints import Fingerprint
 from collector.records import Concept, License, Rejected, Sighting
-from tests.conftest import REPOSITORY
+from pipelines.machine import POSTGRES
+from tests.conftest import REPOSITORY, need
 
 IMAGE = "ab" * 32
 RECORD = {
@@ -49,20 +50,10 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'catalog.sqlite'}"
 
 
-def postgres_tools() -> Path | None:
-    """The folder of PostgreSQL's server programs, which Debian keeps out of PATH."""
-    found = shutil.which("initdb")
-    folders = [Path(found).resolve().parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "initdb").exists()), None)
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a PostgreSQL server that lives as long as the tests."""
-    tools = postgres_tools()
-    if tools is None:
-        pytest.skip("PostgreSQL's initdb is not installed (Debian: postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install collect-dataset[scale]")
+    tools = Path(need(POSTGRES))
     # PostgreSQL refuses to run as root, and an unprivileged account cannot enter pytest's own folders.
     as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="collect-pg-") as name, socket.socket() as free:
@@ -308,7 +299,6 @@ def test_a_wrong_url_is_said_in_one_sentence(url: str, error: type[CollectError]
 
 
 def test_a_server_that_does_not_answer_is_said_without_its_password() -> None:
-    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install collect-dataset[scale]")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused at once
         url = f"postgresql://me:secret@127.0.0.1:{taken.getsockname()[1]}/collect"

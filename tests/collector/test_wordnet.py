@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from collector import wordnet
 from collector.wordnet import WordNet
+from pipelines.machine import WORDNET
+from tests.conftest import need
 
 HORSE, ZEBRA, EQUID, PONY, DOG = "n02374451", "n02391049", "n02374149", "n02382437", "n02084071"
-INSTALLED = next((place for place in wordnet.PLACES if (Path(place).expanduser() / "data.noun").is_file()), None)
 
 
 @pytest.fixture(params=["table", "dictionary"])
@@ -18,8 +17,8 @@ def words(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wo
     if request.param == "table":
         monkeypatch.setattr(wordnet, "PLACES", ())
         monkeypatch.delenv("WNHOME", raising=False)
-    elif INSTALLED is None:
-        pytest.skip("WordNet 3.0 is not installed (Debian: wordnet-base)")
+    else:
+        need(WORDNET)
     found = wordnet.load()
     assert found.complete == (request.param == "dictionary")
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import jpeg
+from pipelines.machine import STRACE
+from tests.conftest import jpeg, need
 from tests.crash import harness, verify
 
 
@@ -43,8 +43,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def workers() -> Iterator[ProcessPoolExecutor]:
     """Two single-threaded processes with everything imported; skips where nothing can be traced."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+    need(STRACE)
     if subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True).returncode != 0:
         pytest.skip("strace may not trace processes here")
     with pytest.MonkeyPatch.context() as patch:

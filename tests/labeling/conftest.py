@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from collector.errors import CollectError
-from labeling import environment, server
+from labeling import server
 from labeling.config import LabelConfig
 from labeling.server import Server
+from pipelines.machine import LABEL_STUDIO
+from tests.conftest import need
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +36,7 @@ def studio_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def studio_server(studio_data: Path, free_port: Callable[[], int]) -> Iterator[Server]:
     """A running Label Studio; it is ended after the last test."""
-    try:
-        environment.install()
-    except CollectError as error:
-        pytest.skip(f"{error.message}; {error.hint}")
+    need(LABEL_STUDIO)
     folder = studio_data / "label-studio"
     with pytest.MonkeyPatch.context() as stray:  # Label Studio would obey each of these
         stray.setenv("PORT", "1")

@@ -13,12 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
 from collector.errors import CollectError, ServiceDown
 from labeling.accounts import Account
 from labeling.interface import UNSURE, Item, Proposal, interface
 from labeling.server import Server
 from labeling.studio import Studio
+from pipelines.machine import BROWSER
+from tests.conftest import need
 
 LABELS = ("horse", 'not-"horse" & <b>')
 
@@ -178,9 +181,7 @@ def test_a_server_that_is_down_is_said_clearly() -> None:
 def test_the_page_shows_every_format_and_its_keys_answer(
     studio: Studio, annotator: tuple[Studio, Account], put: Callable[[Image.Image, str], str], studio_data: Path
 ) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs `collect-dataset[browser]`")
-    if not Path("/usr/bin/chromium").exists():
-        pytest.skip("needs Debian's package chromium")
+    chromium = need(BROWSER)
     _, account = annotator
     project = studio.create_project(uuid.uuid4().hex, interface(LABELS), "", proposals=True)
     studio.serve_images(project, str(studio_data / "store" / "objects"))
@@ -188,9 +189,9 @@ def test_the_page_shows_every_format_and_its_keys_answer(
     images = [put(Image.new("RGB", (400 + 10 * n, 300), (50 * n, 90, 160)), kind) for n, kind in enumerate(kinds)]
     studio.import_items(project, [Item(image, Proposal("horse", 0.8, "m1")) for image in images])
     abroad: list[str] = []
-    with sync_api.sync_playwright() as driver:
+    with sync_playwright() as driver:
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = driver.chromium.launch(executable_path="/usr/bin/chromium", args=options)
+        browser = driver.chromium.launch(executable_path=chromium, args=options)
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.on("request", lambda r: None if r.url.startswith((studio.url, "blob:", "data:")) else abroad.append(r.url))
         page.goto(f"{studio.url}/user/login/")

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from collector.catalog import images, pools
-from collector.errors import CollectError, UsageError
+from collector.errors import UsageError
 from collector.workspace import Workspace
-from labeling import environment
 from pipelines.demo.folder import LIMIT, configured
 from pipelines.demo.pictures import HORSES_AMONG_THEM, given
 from pipelines.demo.steps import demo
+from pipelines.machine import LABEL_STUDIO
+from tests.conftest import need
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -44,10 +45,7 @@ def _killed_in_the_crawl(root: Path) -> set[str]:
 @pytest.mark.studio
 @pytest.mark.timeout(900)
 def test_a_killed_demo_continues_and_repeats_nothing(tmp_path: Path) -> None:
-    try:
-        environment.install()
-    except CollectError as error:
-        pytest.skip(f"{error.message}; {error.hint}")
+    need(LABEL_STUDIO)
     root = tmp_path / "demo"
     stored = _killed_in_the_crawl(root)
     first = demo(root)

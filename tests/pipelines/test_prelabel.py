@@ -7,12 +7,14 @@ import pytest
 import sqlalchemy as sa
 
 from collector.catalog import labels
-from collector.errors import CollectError, GateNotMet, ServiceDown
+from collector.errors import GateNotMet, ServiceDown
 from collector.workspace import Workspace
-from labeling import environment, lifecycle
+from labeling import lifecycle
+from pipelines.machine import LABEL_STUDIO
 from pipelines.prelabel import prelabel
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
+from tests.conftest import need
 from tests.pipelines.labeled import answer, collect, label_all
 
 Make = Callable[..., Workspace]
@@ -69,10 +71,7 @@ def test_before_training_the_hint_names_the_command(ws: Workspace) -> None:
 @pytest.mark.studio
 @pytest.mark.slow
 def test_proposals_reach_label_studio_once_and_only_for_the_pool(make_workspace: Make) -> None:
-    try:
-        environment.install()
-    except CollectError as error:
-        pytest.skip(f"{error.message}; {error.hint}")
+    need(LABEL_STUDIO)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import sync_playwright
 
+from pipelines.machine import BROWSER
+from tests.conftest import need
 from tests.pipelines.conftest import PAYLOADS
 
 WATCH = """
@@ -24,12 +26,9 @@ Look = Callable[[Path], tuple[list[str], Any]]
 @pytest.fixture(scope="module")
 def look() -> Iterator[Look]:
     """Opens a page in headless Chromium; gives what went wrong and the open page."""
-    chromium = shutil.which("chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="install the extra `browser`")
-    if chromium is None:
-        pytest.skip("install Chromium (Debian: `apt-get install chromium`)")
+    chromium = need(BROWSER)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with playwright.sync_playwright() as engine:
+    with sync_playwright() as engine:
         browser = engine.chromium.launch(executable_path=chromium, args=flags)
 
         def opened(path: Path) -> tuple[list[str], Any]:
