@@ -43,7 +43,7 @@ class WorkspaceConfig(Section):
     section = "workspace"
     data: str = Field(".collect", description="folder for everything that collect writes, relative to config.toml")
     catalog: str = Field("", description="SQLAlchemy URL of the record book; empty: SQLite inside `data`")
-    store: str = Field("", description="fsspec URL of the image store; empty: a folder inside `data`")
+    store: str = Field("", description="folder or fsspec URL of the image store; empty: a folder inside `data`")
     seed: int = Field(0, ge=0, description="seed of everything that is drawn at random")
 
 

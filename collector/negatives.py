@@ -37,7 +37,10 @@ class NegativesConfig(Section):
     """Where negatives come from and how many there should be."""
 
     section = "negatives"
-    imagen: str = Field("", description="folder of ImageN pictures; empty: fetched once from its public archive")
+    imagen: str = Field(
+        "",
+        description="folder of ImageN pictures, relative to config.toml; empty: fetched once from its public archive",
+    )
     archive: str = Field(
         "https://github.com/ajschumacher/imagen/archive/refs/heads/master.zip", description="ImageN's public archive"
     )
@@ -81,7 +84,7 @@ def negatives(
     config = ws.section(NegativesConfig)
     about = ws.concept(concept)
     source = "imagen" if folder is None else "negatives"
-    root = folder or (Path(config.imagen) if config.imagen else fetched(ws, config.archive))
+    root = folder or (ws.root / config.imagen if config.imagen else fetched(ws, config.archive))
     from_person(license)  # refuse a wrong code before anything is read
     with ws.lock("negatives"), taking_in(ws):
         enroll(ws, about)

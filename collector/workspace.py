@@ -64,7 +64,8 @@ class Workspace:
             chosen.catalog or f"sqlite:///{data / 'catalog.sqlite'}",
             lock=named_lock(data / "locks", "migrate", wait_s=60),
         )
-        return cls(settings, catalog, Store(chosen.store or str(data / "store")), progress)
+        store = chosen.store if "://" in chosen.store else str(settings.path.parent / (chosen.store or data / "store"))
+        return cls(settings, catalog, Store(store), progress)
 
     def concept(self, name: str | None = None, *, create: bool = False) -> Concept:
         """The concept called `name`, or the only one that there is.

@@ -13,7 +13,8 @@ from collector.errors import CollectError, UsageError
 from pipelines.demo.annotators import ANNOTATORS
 from pipelines.demo.drawings import HORSE
 
-LIMIT = 150  # images to crawl
+LIMIT = 150  # drawings to crawl
+REAL_LIMIT = 250  # real pictures to crawl: there are figures to trust then
 SITE_PORT, STUDIO_PORT = 8341, 8340  # if they are free
 CONFIG = """\
 # Written by `collect demo`. The sources are the demo's own site: it runs only while the demo does.
@@ -40,7 +41,7 @@ exclude = ["rocking horse"]
 """
 
 
-def configured(root: Path, material: str) -> Path:
+def configured(root: Path, material: str, limit: int = LIMIT) -> Path:
     """The demo's config.toml, written the first time, for the same material ever after."""
     path = root / "config.toml"
     line = f"# What the demo works on: {material}\n"
@@ -53,7 +54,7 @@ def configured(root: Path, material: str) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     text = CONFIG.format(
         material=material,
-        limit=LIMIT,
+        limit=limit,
         site=f"http://127.0.0.1:{_free_port(SITE_PORT)}",
         port=_free_port(STUDIO_PORT),
         annotators=json.dumps([who.name for who in ANNOTATORS]),

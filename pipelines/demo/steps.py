@@ -28,7 +28,7 @@ from labeling.review import AgreementSummary, agreement
 from labeling.server import running
 from labeling.sync import PullSummary, PushSummary
 from pipelines.demo.annotators import ANNOTATORS, answer_all
-from pipelines.demo.folder import configured, environment, site_port
+from pipelines.demo.folder import REAL_LIMIT, configured, environment, site_port
 from pipelines.demo.pictures import Material, drawn, given
 from pipelines.demo.site import Site
 from pipelines.evaluate import EvaluateSummary, evaluate
@@ -127,7 +127,7 @@ def demo(
         raise UsageError("real horses need real negatives, and the other way round", hint="give both folders")
     root = root.resolve()
     real = f"{pictures.resolve()} and {negatives.resolve()}" if pictures and negatives else ""
-    config = configured(root, real or "drawings")
+    config = configured(root, real, REAL_LIMIT) if real else configured(root, "drawings")
     with _studio_starting(config, keep_open) as studio:
         material = given(pictures, negatives) if pictures and negatives else drawn(root / "site", progress)
         with (
