@@ -105,8 +105,8 @@ class Settings:
         dotted = ".".join([section, *place])
         where = self.origin_of(dotted)
         if first["type"] == "extra_forbidden":
-            known = _known_keys(model, place[:-1])
-            near = did_you_mean(place[-1], known)
+            above = dotted.rpartition(".")[0]
+            near = did_you_mean(dotted, [f"{above}.{key}" for key in _known_keys(model, place[:-1])])
             return UsageError(
                 f"{where}: `{dotted}` is not a setting{near}",
                 hint="`collect doctor --config-origin` lists every setting with its value and origin",

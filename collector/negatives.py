@@ -38,8 +38,7 @@ class NegativesConfig(Section):
 
     section = "negatives"
     imagen: str = Field(
-        "",
-        description="folder of ImageN pictures, relative to config.toml; empty: fetched once from its public archive",
+        "", description="folder of ImageN, relative to config.toml; empty: fetched once from its public archive"
     )
     archive: str = Field(
         "https://github.com/ajschumacher/imagen/archive/refs/heads/master.zip", description="ImageN's public archive"

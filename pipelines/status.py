@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from collector.catalog import concepts, progress
 from collector.records import Summary
@@ -26,6 +27,10 @@ class StatusSummary(Summary):
     """Concept -> step -> how many."""
 
     concepts: dict[str, dict[str, int]]
+
+    def for_people(self) -> dict[str, Any]:
+        """One line for each concept."""
+        return dict(self.concepts)
 
 
 def status(ws: Workspace, concept: str | None = None) -> StatusSummary:

@@ -22,34 +22,28 @@ from collector.catalog.tables import (
 
 
 def counts(catalog: Catalog, concept: str) -> dict[str, int]:
-    """What there is of a concept, step by step, in the order of work."""
+    """What there is of a concept, step by step, in the order of work; all but tasks, snapshots and runs are images."""
     aside = duplicates(catalog)
+
+    def distinct(table: sa.Table) -> sa.Select[Any]:
+        return sa.select(table.c.image).where(table.c.concept == concept).distinct()
+
+    tasks = sa.select(task.c.image).join(round_).where(round_.c.concept == concept)
+    runs = sa.select(experiment.c.run).where(experiment.c.concept == concept, experiment.c.state == "finished")
     with catalog.read() as connection:
-
-        def count(query: sa.Select[Any]) -> int:
-            return int(connection.execute(query).scalar() or 0)
-
-        images = connection.execute(
-            sa.select(sighting.c.image).where(sighting.c.concept == concept).distinct()
-        ).scalars()
-        seen = set(images)
-        tasks = sa.select(task.c.id, task.c.prediction).join(round_).where(round_.c.concept == concept).subquery()
-        answered = sa.select(sa.func.count(annotation.c.image.distinct())).where(annotation.c.concept == concept)
-        return {
-            "images": len(seen),
-            "copies": len(seen & aside.keys()),
-            "pool": count(sa.select(sa.func.count()).select_from(pool).where(pool.c.concept == concept)),
-            "tasks": count(sa.select(sa.func.count()).select_from(tasks)),
-            "answered": count(answered),
-            "settled": count(sa.select(sa.func.count()).select_from(consensus).where(consensus.c.concept == concept)),
-            "snapshots": count(sa.select(sa.func.count()).select_from(snapshot).where(snapshot.c.concept == concept)),
-            "runs": count(
-                sa.select(sa.func.count())
-                .select_from(experiment)
-                .where(experiment.c.concept == concept, experiment.c.state == "finished")
-            ),
-            "predictions": count(
-                sa.select(sa.func.count()).select_from(prediction).where(prediction.c.concept == concept)
-            ),
-            "proposals": count(sa.select(sa.func.count()).select_from(tasks).where(tasks.c.prediction.is_not(None))),
+        images = set(connection.execute(distinct(sighting)).scalars())
+        queries = {
+            "pool": distinct(pool),
+            "tasks": tasks,
+            "answered": distinct(annotation),
+            "settled": distinct(consensus),
+            "snapshots": sa.select(snapshot.c.digest).where(snapshot.c.concept == concept),
+            "runs": runs,
+            "predictions": distinct(prediction),
+            "proposals": tasks.where(task.c.prediction.is_not(None)).distinct(),
         }
+        found = {
+            name: int(connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar() or 0)
+            for name, query in queries.items()
+        }
+    return {"images": len(images), "copies": len(images & aside.keys()), **found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from collector.errors import UsageError
@@ -27,6 +28,10 @@ class SourcesSummary(Summary):
     """Every source that is known by name: its state, what it gives, and its terms or why it is refused."""
 
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def for_people(self) -> dict[str, Any]:
+        """One source after the other, a line for each thing to know."""
+        return {name: list(row.values()) for name, row in self.sources.items()}
 
 
 def sources(ws: Workspace) -> SourcesSummary:

@@ -8,7 +8,13 @@ from pipelines.cli.output import Output, common
 
 
 @click.command("demo")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), default="collect-demo", show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="collect-demo",
+    show_default=True,
+    help="Becomes a workspace; run again in it to continue.",
+)
 @click.option(
     "--pictures", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real pictures of horses."
 )

@@ -2,6 +2,7 @@
 
 import click
 
+from collector.errors import GateNotMet
 from pipelines.cli.output import Output, common
 
 
@@ -19,4 +20,7 @@ def command(out: Output, fix: bool, config_origin: bool) -> None:
         text = "\n".join(f"{row['setting']:<{width}}  {row['value']!s:<24}  {row['origin']}" for row in rows)
         out.data(rows, text)
         return
-    out.show(doctor(out.config, fix=fix, progress=out.progress))
+    summary = doctor(out.config, fix=fix, progress=out.progress)
+    out.show(summary)
+    if summary.problems:
+        raise GateNotMet(f"{summary.problems} of the checks failed", hint="each line above that says `fail` says why")

@@ -137,7 +137,8 @@ def _text(value: Any) -> str:
         parts = [f"{key} {_text(each)}" for key, each in value.items()]
         return ("\n" if nested else "   ").join(parts) or "-"
     if isinstance(value, list | tuple):
-        return "\n".join(_text(each) for each in value) or "-"
+        nested = any(isinstance(each, list | tuple) or len(str(each)) > 30 for each in value)
+        return ("\n" if nested else "  ").join(_text(each) for each in value) or "-"
     return str(value)
 
 

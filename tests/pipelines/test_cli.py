@@ -71,7 +71,7 @@ def test_every_command_and_every_option_says_what_it_is(name: str, command: clic
     assert command.help, name
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.name != "help":
-            assert parameter.help or parameter.name == "split", f"{name} {parameter.name}"
+            assert parameter.help, f"{name} {parameter.name}"
     assert {"config", "as_json", "verbose", "quiet", "no_progress"} <= {str(each.name) for each in command.params}
 
 
