@@ -75,12 +75,12 @@ def test_a_deep_setting_can_come_from_the_environment(tmp_path: Path) -> None:
 
 def test_a_typo_in_a_setting_gets_did_you_mean(tmp_path: Path) -> None:
     error = refused(tmp_path, "[crawl]\nlimt = 5")
-    assert error.message == f"{tmp_path}/config.toml: `crawl.limt` is not a setting; did you mean `limit`?"
+    assert error.message == f"{tmp_path}/config.toml: `crawl.limt` is not a setting; did you mean `crawl.limit`?"
 
 
 def test_a_typo_in_the_environment_names_the_variable(tmp_path: Path) -> None:
     error = refused(tmp_path, COLLECT__CRAWL__LIMT="5")
-    assert error.message == "COLLECT__CRAWL__LIMT: `crawl.limt` is not a setting; did you mean `limit`?"
+    assert error.message == "COLLECT__CRAWL__LIMT: `crawl.limt` is not a setting; did you mean `crawl.limit`?"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("horse = 3", "`concepts.horse` = 3: must be a table"),
-        ("horse.lables = ['a']", "`concepts.horse.lables` is not a setting; did you mean `labels`?"),
+        ("horse.lables = ['a']", "`concepts.horse.lables` is not a setting; did you mean `concepts.horse.labels`?"),
         ("horse.labels = 'a'", '`concepts.horse.labels` = "a": input should be a valid tuple'),
         ("horse.queries = { horse = 'a' }", '`concepts.horse.queries.horse` = "a": input should be a valid tuple'),
     ],
