@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from collector.catalog import consensus as consensus_rows
 from collector.catalog.database import now
-from collector.catalog.tables import annotation, annotator, consensus, image
+from collector.catalog.tables import annotation, annotator, consensus, image, round_, task
 from collector.errors import CollectError, GateNotMet
 from collector.workspace import Workspace
 from labeling.review import agreement, details
@@ -82,11 +82,22 @@ def test_repeating_the_step_changes_no_row_and_a_new_answer_changes_one(ws: Work
     assert [(row.image, row.label) for row in changed] == [("tie", OTHER)]
 
 
-def test_the_latest_answer_counts_and_a_skip_takes_nothing_back(ws: Workspace) -> None:
+def _second_task(ws: Workspace, picture: str, name: str) -> int:
+    """A task of another round for somebody who has seen the picture before."""
+    frozen = {"labels": [HORSE, OTHER], "guideline": "", "guideline_hash": "", "projects": {}, "opened_at": now()}
+    kind = {"concept": "horse", "name": "later", "purpose": "pool", "overlap": 1, "blind": True, "proposals": False}
+    with ws.catalog.write() as connection:
+        connection.execute(sa.insert(round_).values(id=9, **kind, **frozen))
+        place = {"round": 9, "image": picture, "annotator": name, "project": 1, "studio_task": 1, "pushed_at": now()}
+        connection.execute(sa.insert(task).values(id=9, **place))
+    return 9
+
+
+def test_the_latest_answer_counts_and_a_skip_in_another_task_takes_nothing_back(ws: Workspace) -> None:
     _answer(ws, "one", "ann", OTHER)
     _answer(ws, "one", "ben", OTHER)
     _answer(ws, "one", "ann", HORSE)
-    _answer(ws, "one", "ben", None, state="skipped")
+    _answer(ws, "one", "ben", None, state="skipped", task=_second_task(ws, "one", "ben"))
     assert details(ws).settled[0].votes == {HORSE: 1, OTHER: 1}
 
 
