@@ -2,9 +2,9 @@
 
     uv run python benchmarks/kills.py [--kills 10] [--seed 0] [--out FILE]
 
-Compares what the two catalogs hold (images, sightings, refusals, pool, splits, tasks, answers, consensus, the digest of
-the snapshot, the run's figures, predictions) and looks into the demo site's request log for a stored file that was asked
-for again. The run that was going on is killed without warning, its Label Studio stays, and the next run has to cope.
+Compares what the two catalogs hold, from images to predictions, and looks into the demo site's request log for a
+stored file that was asked for again. The run that was going on is killed without warning, its Label Studio stays as it
+is, and the next run has to cope.
 """
 
 from __future__ import annotations

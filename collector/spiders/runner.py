@@ -38,9 +38,11 @@ class CrawlSummary(Summary):
 
     `kept` are distinct images, `repeats` places that showed one of them again, `new` the images of this run.
     `sources` and `licenses` count an image where it was seen first. `planned` is for a dry run: what would be fetched.
+    `down` are sources that stopped answering before `limit` was reached: the same command continues later.
     """
 
     concept: str
+    limit: int
     kept: int
     seen: int
     rejected: dict[str, int]
@@ -49,6 +51,7 @@ class CrawlSummary(Summary):
     sources: dict[str, dict[str, int]]
     licenses: dict[str, int]
     planned: tuple[str, ...] = field(default=())
+    down: tuple[str, ...] = field(default=())
 
 
 def crawl(  # noqa: PLR0913  # one for each option of the command
@@ -99,11 +102,11 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
         with ws.lock(f"crawl-{_file_name(about.name)}"):
             ws.progress(f"crawling {about.name}: {', '.join(asked)}", before, limit)
             told = _run(ws, order)
-    summary = _summary(ws, about, before, told)
+    summary = _summary(ws, about, before, limit, told)
     if told and not told["looked_at"] and set(told["down"]) == set(asked):
         why = "; ".join(f"{name}: {reason}" for name, reason in told["ended"].items())
         raise ServiceDown(f"no source can be asked: {why}", hint="check the network, then run the same command again")
-    return _warned(summary, limit, warnings, told)
+    return _warned(summary, warnings, told)
 
 
 def _queries(about: Concept, query: str | None) -> list[tuple[str, str]]:
@@ -180,12 +183,13 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return environ
 
 
-def _summary(ws: Workspace, about: Concept, before: int, told: dict[str, Any]) -> CrawlSummary:
+def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: dict[str, Any]) -> CrawlSummary:
     seen, kept, rejected = images.counts(ws.catalog, about.name, NAMES)
     first = images.first_sightings(ws.catalog, about.name, NAMES).values()
     by_source = Counter(source for source, _ in first)
     return CrawlSummary(
         concept=about.name,
+        limit=limit,
         kept=kept,
         seen=seen,
         rejected=rejected,
@@ -198,12 +202,13 @@ def _summary(ws: Workspace, about: Concept, before: int, told: dict[str, Any]) -
         },
         licenses=dict(sorted(Counter(code for _, code in first).items())),
         planned=tuple(told.get("planned", ())),
+        down=tuple(told.get("down", ())) if kept < limit else (),
         next="collect dedup",
     )
 
 
-def _warned(summary: CrawlSummary, limit: int, warnings: list[str], told: dict[str, Any]) -> CrawlSummary:
+def _warned(summary: CrawlSummary, warnings: list[str], told: dict[str, Any]) -> CrawlSummary:
     reasons = "; ".join(f"{name}: {why}" for name, why in told.get("ended", {}).items() if why)
-    if summary.kept < limit and not summary.planned and reasons:
-        warnings = [f"{summary.kept} of {limit} images: {reasons}", *warnings]
+    if summary.kept < summary.limit and not summary.planned and reasons:
+        warnings = [f"{summary.kept} of {summary.limit} images: {reasons}", *warnings]
     return replace(summary, warnings=tuple(warnings))

@@ -2,6 +2,7 @@
 
 import click
 
+from collector.errors import StoppedShort
 from pipelines.cli.output import Output, common
 
 
@@ -27,4 +28,10 @@ def command(
 
     with out.workspace() as ws:
         name = concept or ws.concept().name
-        out.show(crawl(ws, name, limit=limit, sources=chosen or None, query=query, license=preset, dry_run=dry_run))
+        summary = crawl(ws, name, limit=limit, sources=chosen or None, query=query, license=preset, dry_run=dry_run)
+        out.show(summary)
+    if summary.down:
+        raise StoppedShort(
+            f"{summary.kept} of {summary.limit} images: {', '.join(summary.down)} cannot be asked at the moment",
+            hint="what was fetched is saved; the same command continues later",
+        )

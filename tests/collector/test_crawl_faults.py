@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -221,7 +222,7 @@ def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(make_workspace: Mak
         assert "asks to be left alone for" in rows["detail"].str.cat()
 
 
-def test_all_sources_down_is_an_error_and_one_is_a_warning(make_workspace: MakeWorkspace) -> None:
+def test_all_sources_down_is_an_error_and_one_stops_short(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
     with closing(socket.socket()) as taken, Site(pictures(9)) as site:
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -230,8 +231,14 @@ def test_all_sources_down_is_an_error_and_one_is_a_warning(make_workspace: MakeW
             crawl(ws, "horse", limit=5)
         half = settings(site.url, "retries = 0").replace(f'"{site.url}/v1"', f'"{nobody}"')
         summary = crawl(make_workspace(half, name="half"), "horse", limit=500)
-    assert summary.sources.keys() == {"wikimedia"}
-    assert "openverse: it does not answer" in summary.warnings[0]
+        assert summary.sources.keys() == {"wikimedia"}
+        assert "openverse: it does not answer" in summary.warnings[0]
+        assert summary.down == ("openverse",)
+        config = str(tmp_path / "half" / "config.toml")
+        command = [sys.executable, "-m", "pipelines.cli", "crawl", "horse", "--config", config]
+        typed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
+    assert typed.returncode == 3
+    assert "the same command continues later" in typed.stderr
 
 
 # -- Scrapy's settings --------------------------------------------------------------------------------------------
