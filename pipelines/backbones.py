@@ -59,9 +59,14 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         CollectError: the `train` extra is missing, or the published weights cannot be had without a network.
     """
     load = BACKBONES[name]
+    need_extra()
+    return load(weights)
+
+
+def need_extra() -> None:
+    """Raise a `CollectError` that names the extra `train` when a package of it is missing."""
     if any(find_spec(package) is None for package in EXTRA):
         raise CollectError("training and predicting need the train extra", hint="pip install 'collect-dataset[train]'")
-    return load(weights)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,3 +75,6 @@ def test_training_without_its_extra_names_the_extra(core: Path, tmp_path: Path) 
     run([core, "init"], tmp_path)
     done = subprocess.run([core, "doctor", "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "collect-dataset[train]" in done.stdout
+    done = subprocess.run([core, "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "hint: pip install 'collect-dataset[train]'" in done.stderr

@@ -27,6 +27,7 @@ from labeling.lifecycle import StartSummary, folder_of
 from labeling.review import AgreementSummary, agreement
 from labeling.server import running
 from labeling.sync import PullSummary, PushSummary
+from pipelines.backbones import need_extra
 from pipelines.demo.annotators import ANNOTATORS, answer_all
 from pipelines.demo.folder import REAL_LIMIT, configured, environment, site_port
 from pipelines.demo.pictures import Material, drawn, given
@@ -121,8 +122,10 @@ def demo(
 
     Raises:
         UsageError: `root` holds something else, or only one of `pictures` and `negatives` is given.
+        CollectError: the extra `train` is missing; told before anything begins.
     """
     begun = time.monotonic()
+    need_extra()
     if (pictures is None) != (negatives is None):
         raise UsageError("real horses need real negatives, and the other way round", hint="give both folders")
     root = root.resolve()
