@@ -13,7 +13,7 @@ from hypothesis import settings
 from PIL import Image
 
 from collector.workspace import Workspace
-from pipelines.machine import Tool, ensure
+from pipelines.machine import LABEL_STUDIO, Tool, ensure
 
 settings.register_profile("collect", deadline=None)  # machines are noisy: no timed assertions
 settings.load_profile("collect")
@@ -33,6 +33,14 @@ def jpeg(seed: int, size: tuple[int, int] = (320, 240), quality: int = 90) -> by
     buffer = io.BytesIO()
     picture(seed, size).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install Label Studio before the first test begins: a gigabyte may take longer than a test is given."""
+    wanted = any(item.get_closest_marker("studio") for item in session.items)
+    if wanted and not session.config.option.collectonly and LABEL_STUDIO.find() is None:
+        print("\ninstalling Label Studio for the tests (about 1 GB, once)", flush=True)  # noqa: T201
+        ensure(LABEL_STUDIO)
 
 
 def need(tool: Tool) -> str:
