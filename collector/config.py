@@ -114,9 +114,10 @@ class Settings:
         said = "must be a table" if first["type"] in ("model_type", "dict_type") else first["msg"]
         said = said.removeprefix("Value error, ")
         said = said[0].lower() + said[1:]
+        remedy = 'write a list as ["a", "b"]' if first["type"] == "tuple_type" else f"correct `{dotted}`"
         return UsageError(
             f"{where}: `{dotted}` = {json.dumps(first['input'], default=str)}: {said}",
-            hint=f"correct `{dotted}`, or remove it to use the default",
+            hint=f"{remedy}, or remove it to use the default",
         )
 
 

@@ -76,14 +76,16 @@ def negatives(
     concept: str | None = None,
     *,
     folder: Path | None = None,
+    imagen: Path | None = None,
     license: str = "unlicensed",
     ratio: float | None = None,
 ) -> NegativesSummary:
-    """Fill the pool of a concept with negatives from `folder`, or from ImageN when none is given."""
+    """Fill the pool of a concept with negatives from `folder`, or else from ImageN, of which `imagen` is a copy."""
     config = ws.section(NegativesConfig)
     about = ws.concept(concept)
     source = "imagen" if folder is None else "negatives"
-    root = folder or (ws.root / config.imagen if config.imagen else fetched(ws, config.archive))
+    copy = imagen or (ws.root / config.imagen if config.imagen else None)
+    root = folder or copy or fetched(ws, config.archive)
     from_person(license)  # refuse a wrong code before anything is read
     with ws.lock("negatives"), taking_in(ws):
         enroll(ws, about)

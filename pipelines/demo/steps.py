@@ -212,7 +212,7 @@ def _warnings(summaries: dict[str, Any], *, drawings: bool) -> tuple[str, ...]:
 @contextmanager
 def _studio_starting(config: Path, keep_open: bool) -> Iterator[Future[StartSummary]]:
     """Label Studio, started in the background meanwhile; ended with the demo unless `keep_open`."""
-    with Workspace.open(config) as ws, ThreadPoolExecutor(max_workers=1) as background:
+    with Workspace.open(config) as ws, ws.lock("demo"), ThreadPoolExecutor(max_workers=1) as background:
         starting = background.submit(lifecycle.start, ws)
         try:
             yield starting

@@ -173,3 +173,9 @@ def test_none_of_imagens_five_horses_becomes_a_negative_of_horse(ws: Workspace) 
     assert summary.excluded["is-the-concept"] == 5
     assert summary.negatives == 1000 - sum(summary.excluded.values())
     assert not [name for name in names(ws) if name.startswith(HORSE)]
+
+
+def test_a_copy_of_imagen_is_named_by_argument_or_by_setting(ws: Workspace, positives: list[str], imagen: Path) -> None:
+    assert negatives(ws, "horse", imagen=imagen, ratio=0.5).negatives == 3
+    ws.settings.raw["negatives"] = {"imagen": str(imagen), "ratio": 1}
+    assert negatives(ws, "horse").negatives == 6

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from collector.catalog import images, pools
-from collector.errors import UsageError
+from collector.errors import Busy, UsageError
 from collector.workspace import Workspace
 from pipelines.demo.folder import LIMIT, configured
 from pipelines.demo.pictures import HORSES_AMONG_THEM, given
@@ -94,3 +94,8 @@ def test_real_horses_need_real_negatives(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no pictures"):
         given(tmp_path, tmp_path)
+
+
+def test_a_second_demo_in_the_same_folder_is_refused_while_one_runs(tmp_path: Path) -> None:
+    with Workspace.open(configured(tmp_path, "drawings")) as ws, ws.lock("demo"), pytest.raises(Busy, match="`demo`"):
+        demo(tmp_path)
