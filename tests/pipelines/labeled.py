@@ -38,7 +38,8 @@ def collect(ws: Workspace, each: int = 16, license_: License = BY) -> dict[str, 
     found: dict[str, tuple[str, str]] = {}
     for kind, label in enumerate(concept.labels):
         for n in range(each):
-            seen = Sighting("made", f"{label}-{n}", f"made:{label}-{n}", license_, "horse", label)
+            place = (ws.root / f"{label}-{n}").as_uri()  # of a folder somewhere: no digest may depend on it
+            seen = Sighting("made", f"{label}-{n}", place, license_, "horse", label)
             outcome = take_in(ws, stripes(kind, n), seen)
             assert isinstance(outcome, Kept)
             found[outcome.image] = (label, SPLITS[n % len(SPLITS)])
