@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,13 @@ class NegativesConfig(Section):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NegativesSummary(Summary):
-    """The pool of a concept: `excluded` counts by reason the pictures that must not be negatives."""
+    """The pool of a concept: `excluded` counts by reason the pictures that must not be negatives.
+
+    `synsets` is label -> WordNet id for every label whose kinds and parents were kept out.
+    """
 
     concept: str
-    synset: str
+    synsets: dict[str, str]
     positives: int
     negatives: int
     new: int
@@ -93,20 +96,21 @@ def negatives(
         positives = {row.image for row in pool if row.role == "positive"}
         have = {row.image for row in pool if row.role == "negative"}
         wanted = round((ratio or config.ratio) * len(positives))
-        synset, pictures = _candidates(ws, about, root, source, config.wordnet)
+        synsets, pictures = _candidates(ws, about, root, source, config.wordnet)
         guard = _Guard(ws, positives)
         before, stored = len(have), images.seen_images(ws.catalog, about.name, source)
+        done = have | pools.duplicates(ws.catalog).keys()
         for picture in pictures:
             if len(have) >= wanted:
                 break
-            if stored.get(picture.name) not in have:
+            if stored.get(picture.name) not in done:
                 have |= _take(ws, about, picture, _sighting(about, picture, source, license), guard)
                 ws.progress("taking negatives", len(have), wanted)
     pool = pools.members(ws.catalog, about.name)
     tiers = Counter(row.tier for row in pool if row.role == "negative")
     return NegativesSummary(
         concept=about.name,
-        synset=synset,
+        synsets=synsets,
         positives=sum(row.role == "positive" for row in pool),
         negatives=sum(tiers.values()),
         new=len(have) - before,
@@ -118,8 +122,10 @@ def negatives(
     )
 
 
-def _candidates(ws: Workspace, about: Concept, root: Path, source: str, dictionary: str) -> tuple[str, list[_Picture]]:
-    """(synset of the concept, the files that may be negatives) in an order that depends on seed and name only.
+def _candidates(
+    ws: Workspace, about: Concept, root: Path, source: str, dictionary: str
+) -> tuple[dict[str, str], list[_Picture]]:
+    """(label -> synset, the files that may be negatives), in an order that depends on seed and name only.
 
     Every file that WordNet excludes becomes a rejection row, so that the summary can be recomputed.
     """
@@ -128,21 +134,22 @@ def _candidates(ws: Workspace, about: Concept, root: Path, source: str, dictiona
         raise UsageError(f"{root} holds no files", hint="name a folder of pictures with `--folder DIR`")
     words = wordnet.load(dictionary)
     named = any(NAMED.match(path.name) for path in files)
-    synset = _synset(about, words) if named else about.synsets.get(about.positive, "")
+    synsets = {label: _synset(about, label, words) for label in about.labels[:-1]} if named else {}
     refused = images.rejected_ids(ws.catalog, about.name, source)
     kept = []
     for path in files:
         match = NAMED.match(path.name)
         wnid = match[1] if match else ""
-        picture = _Picture(path, path.relative_to(root).as_posix(), wnid, _tier(words, wnid, synset))
-        why = words.relation(wnid, synset) if wnid else None
+        picture = _Picture(path, path.relative_to(root).as_posix(), wnid, _tier(words, wnid, synsets.values()))
+        found = [(why, own) for own in synsets.values() if wnid and (why := words.relation(wnid, own))]
         if picture.name in refused:
             continue
-        if why is None:
+        if not found:
             kept.append(picture)
         else:
-            images.reject(ws.catalog, _sighting(about, picture, source), Rejected(why, f"{wnid} against {synset}"))
-    return synset, sorted(kept, key=lambda each: position(f"{ws.seed}:{about.name}:{each.name}"))
+            why, own = found[0]
+            images.reject(ws.catalog, _sighting(about, picture, source), Rejected(why, f"{wnid} against {own}"))
+    return synsets, sorted(kept, key=lambda each: position(f"{ws.seed}:{about.name}:{each.name}"))
 
 
 def _take(ws: Workspace, about: Concept, picture: _Picture, sighting: Sighting, guard: _Guard) -> set[str]:
@@ -185,24 +192,23 @@ class _Guard:
         return None
 
 
-def _synset(about: Concept, words: wordnet.WordNet) -> str:
-    given = about.synsets.get(about.positive)
-    found = given or words.first_meaning(about.positive)
+def _synset(about: Concept, label: str, words: wordnet.WordNet) -> str:
+    found = about.synsets.get(label) or words.first_meaning(label)
     if found is None or words.synset(found) is None:
         raise UsageError(
-            f"no WordNet synset is known for `{about.positive}`, so its kinds and parents cannot be told apart here",
-            hint=f'set `concepts.{about.name}.synsets = {{ {about.positive} = "n01234567" }}` and install WordNet 3.0 '
+            f"no WordNet synset is known for `{label}`, so its kinds and parents cannot be told apart here",
+            hint=f'set `concepts.{about.name}.synsets = {{ {label} = "n01234567" }}` and install WordNet 3.0 '
             "(Debian: `apt-get install wordnet-base`)",
         )
     return found
 
 
-def _tier(words: wordnet.WordNet, wnid: str, synset: str) -> str:
+def _tier(words: wordnet.WordNet, wnid: str, synsets: Iterable[str]) -> str:
     """How near a negative is in WordNet: up to 3 steps to a common parent is near, up to 6 mid, the rest far."""
-    steps = words.steps_to_common(wnid, synset) if wnid else None
-    if steps is None:
+    steps = [n for own in synsets if wnid and (n := words.steps_to_common(wnid, own)) is not None]
+    if not steps:
         return "given"
-    return "near" if steps <= 3 else "mid" if steps <= 6 else "far"
+    return "near" if min(steps) <= 3 else "mid" if min(steps) <= 6 else "far"
 
 
 def _sighting(about: Concept, picture: _Picture, source: str, license: str = "unlicensed") -> Sighting:

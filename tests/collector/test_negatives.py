@@ -16,8 +16,11 @@ from pathlib import Path
 import pytest
 
 from collector.catalog import pools
+from collector.dedup import dedup
 from collector.errors import CollectError, UsageError
+from collector.intake import take_in
 from collector.negatives import negatives
+from collector.records import License, Sighting
 from collector.workspace import Workspace
 from tests.collector.test_dedup import keep
 from tests.conftest import REPOSITORY, SHARED, jpeg
@@ -179,3 +182,23 @@ def test_a_copy_of_imagen_is_named_by_argument_or_by_setting(ws: Workspace, posi
     assert negatives(ws, "horse", imagen=imagen, ratio=0.5).negatives == 3
     ws.settings.raw["negatives"] = {"imagen": str(imagen), "ratio": 1}
     assert negatives(ws, "horse").negatives == 6
+
+
+def test_no_class_of_a_concept_becomes_a_negative_of_it(make_workspace: Callable[..., Workspace], imagen: Path) -> None:
+    ws = make_workspace('[concepts.equids]\nlabels = ["horse", "zebra", "none"]\n')
+    ws.concept("equids")
+    seen = Sighting("test", "1", "https://x/1", License("by"), concept="equids", label="zebra")
+    take_in(ws, jpeg(1), seen)
+    summary = negatives(ws, folder=imagen, ratio=10)
+    assert summary.synsets == {"horse": HORSE, "zebra": ZEBRA}
+    assert summary.excluded["is-the-concept"] == 4
+    assert summary.negatives == 4
+
+
+def test_a_negative_set_aside_as_a_copy_is_replaced(ws: Workspace, positives: list[str], imagen: Path) -> None:
+    (imagen / f"{DOG}_98_dog.jpg").write_bytes(jpeg(520, (640, 480)))
+    (imagen / f"{HORSE}_00_horse.jpg").unlink()
+    negatives(ws, "horse", folder=imagen, ratio=10)
+    assert dedup(ws).duplicates == 1
+    again = negatives(ws, "horse", folder=imagen, ratio=10)
+    assert (again.negatives, again.new) == (6, 0)
