@@ -5,15 +5,19 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from collector.catalog import pools
 from collector.dedup import DedupSummary
 from collector.importing import ImportSummary
 from collector.negatives import NegativesSummary
 from collector.records import Summary
 from collector.spiders.runner import CrawlSummary, SourcesSummary
+from collector.splits import draw
+from collector.workspace import Workspace
 from labeling.lifecycle import StartSummary, StopSummary
 from labeling.review import AgreementSummary
 from labeling.sync import PullSummary, PushSummary
@@ -28,6 +32,7 @@ from pipelines.snapshot import SnapshotSummary
 from pipelines.status import StatusSummary
 from pipelines.train import RunSummary
 from tests.conftest import REPOSITORY, jpeg
+from tests.pipelines.labeled import answer
 
 SUMMARIES: dict[str, type[Summary]] = {
     "init": InitSummary,
@@ -81,15 +86,22 @@ def test_the_page_names_the_keys_of_each_command(command: str) -> None:
 
 def test_the_lines_of_the_python_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder, seeds in (("pictures", range(6)), ("others", range(100, 112))):
+    monkeypatch.setenv("COLLECT__TRAIN__BACKBONE", "classic")  # no pretrained weights in the tests
+    for folder, seeds in (("pictures", range(40)), ("others", range(100, 150))):
         (tmp_path / folder).mkdir()
         for seed in seeds:
-            (tmp_path / folder / f"{seed}.jpg").write_bytes(jpeg(seed))
+            (tmp_path / folder / f"{seed}.jpg").write_bytes(jpeg(seed, (160, 120)))
     text = (REPOSITORY / "docs" / "python.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 1
-    exec(compile(blocks[0], "docs/python.md", "exec"), {})
-    assert (tmp_path / "project" / ".collect" / "catalog.sqlite").exists()
+    first, second = re.findall(r"^```python\n(.+?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(first, "docs/python.md", "exec"), names)
+    with Workspace.open("project/config.toml") as ws:
+        draw(ws, ws.concept("horse"))
+        labels = {row.image: row.label for row in pools.members(ws.catalog, "horse")}
+        answer(ws, labels, ["ann", "ben"])
+    exec(compile(second, "docs/python.md", "exec"), names)
+    assert names["run"].validation > 0
+    assert 0 <= names["run"].ap_low <= names["run"].ap <= names["run"].ap_high <= 1
 
 
 def test_every_command_that_the_readme_shows_exists_with_its_options() -> None:
