@@ -104,7 +104,7 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
             told = _run(ws, order)
     summary = _summary(ws, about, before, limit, told)
     if told and not told["looked_at"] and set(told["down"]) == set(asked):
-        why = "; ".join(f"{name}: {reason}" for name, reason in told["ended"].items())
+        why = "; ".join(f"{name}: {reason}" for name, reason in sorted(told["ended"].items()))
         raise ServiceDown(f"no source can be asked: {why}", hint="check the network, then run the same command again")
     return _warned(summary, warnings, told)
 
@@ -208,7 +208,7 @@ def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: dict[
 
 
 def _warned(summary: CrawlSummary, warnings: list[str], told: dict[str, Any]) -> CrawlSummary:
-    reasons = "; ".join(f"{name}: {why}" for name, why in told.get("ended", {}).items() if why)
+    reasons = "; ".join(f"{name}: {why}" for name, why in sorted(told.get("ended", {}).items()) if why)
     if summary.kept < summary.limit and not summary.planned and reasons:
         warnings = [f"{summary.kept} of {summary.limit} images: {reasons}", *warnings]
     return replace(summary, warnings=tuple(warnings))
