@@ -7,14 +7,12 @@ but decodes only what is new or has changed: size and modification time are no e
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from collector import licenses
+from collector import folders, licenses
 from collector.catalog import images
 from collector.config import IntakeConfig
 from collector.errors import UsageError
@@ -64,19 +62,14 @@ def import_folder(
         UsageError: no such folder, nothing in it, or an unknown license or label.
     """
     stated = licenses.from_person(license)
-    top = Path(folder).resolve()
-    if not top.is_dir():
-        raise UsageError(f"{folder} is not a folder", hint="name a folder of pictures")
-    files = list(_files(top))
-    if not files:
-        raise UsageError(f"{folder} holds no files", hint="name a folder of pictures")
+    top, files = Path(folder).resolve(), folders.files(folder)
     about = ws.concept(concept, create=True)
     if label is not None and label not in about.labels:
         raise UsageError(
             f"`{label}` is not a label of `{about.name}`{did_you_mean(label, about.labels)}",
             hint=f"labels: {', '.join(about.labels)}",
         )
-    place = Sighting(source, _identity(top), top.name, stated, concept=about.name, label=label or about.positive)
+    place = Sighting(source, folders.identity(top), top.name, stated, concept=about.name, label=label or about.positive)
     before = set(images.seen_images(ws.catalog, about.name, source).values())
     outcomes: list[Outcome] = []
     with taking_in(ws), ThreadPoolExecutor(THREADS) as threads:
@@ -91,39 +84,18 @@ def import_folder(
     return _summary(about.name, stated.code, outcomes, before)
 
 
-def _files(top: Path) -> Iterator[Path]:
-    for folder, folders, names in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(folder, name) for name in sorted(names)):
-            if path.is_file() and path.resolve().is_relative_to(top):
-                yield path
-
-
-def _identity(top: Path) -> str:
-    """The same for the same folder; a hash, because a path may name its owner."""
-    return hashlib.sha256(os.fsencode(top)).hexdigest()[:12]
-
-
 def _import(ws: Workspace, path: Path, top: Path, place: Sighting, known: dict[tuple[str, str], str]) -> Outcome:
-    inside = os.fsencode(path.relative_to(top)).decode("utf-8", "replace")
-    found = replace(place, source_id=f"{place.source_id}/{inside}", url=f"{top.name}/{inside}", title=path.stem)
-    try:
-        size = path.stat().st_size
-        if size > ws.section(IntakeConfig).max_bytes:
-            return _refuse(ws, found, Rejected("too-large", f"{size} bytes, more than intake.max_bytes"))
-        data = path.read_bytes()
-    except OSError as error:
-        return _refuse(ws, found, Rejected("unreadable", str(error.strerror)))
+    name = folders.inside(path, top)
+    found = replace(place, source_id=f"{place.source_id}/{name}", url=f"{top.name}/{name}", title=path.stem)
+    data = folders.read(path, ws.section(IntakeConfig))
+    if isinstance(data, Rejected):
+        images.reject(ws.catalog, found, data)
+        return data
     image = known.get((found.source_id, found.url))
     if image is not None and image == hashlib.sha256(data).hexdigest():
         images.add_sighting(ws.catalog, image, found)  # another concept may have imported it
         return Known(image)
     return take_in(ws, data, found)
-
-
-def _refuse(ws: Workspace, found: Sighting, why: Rejected) -> Rejected:
-    images.reject(ws.catalog, found, why)
-    return why
 
 
 def _summary(concept: str, license: str, outcomes: list[Outcome], before: set[str]) -> ImportSummary:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
-from collector import wordnet
+from collector import folders, wordnet
 from collector.catalog import images, pools
 from collector.catalog.pools import PoolRow
-from collector.config import Section
+from collector.config import IntakeConfig, Section
 from collector.dedup import DedupConfig
 from collector.errors import UsageError
 from collector.fingerprints import PHASH
@@ -70,6 +70,7 @@ class _Picture:
 
     path: Path
     name: str
+    source_id: str
     wnid: str
     tier: str
 
@@ -103,7 +104,7 @@ def negatives(
         for picture in pictures:
             if len(have) >= wanted:
                 break
-            if stored.get(picture.name) not in done:
+            if stored.get(picture.source_id) not in done:
                 have |= _take(ws, about, picture, _sighting(about, picture, source, license), guard)
                 ws.progress("taking negatives", len(have), wanted)
     pool = pools.members(ws.catalog, about.name)
@@ -129,9 +130,9 @@ def _candidates(
 
     Every file that WordNet excludes becomes a rejection row, so that the summary can be recomputed.
     """
-    files = sorted(path for path in _walk(root))
-    if not files:
-        raise UsageError(f"{root} holds no files", hint="name a folder of pictures with `--folder DIR`")
+    files = [path for path in folders.files(root) if not path.name.startswith(".")]
+    # ImageN is one known set wherever it lies; two other folders may use the same names for different pictures.
+    place = "" if source == "imagen" else f"{folders.identity(root)}/"
     words = wordnet.load(dictionary)
     named = any(NAMED.match(path.name) for path in files)
     synsets = {label: _synset(about, label, words) for label in about.labels[:-1]} if named else {}
@@ -140,9 +141,10 @@ def _candidates(
     for path in files:
         match = NAMED.match(path.name)
         wnid = match[1] if match else ""
-        picture = _Picture(path, path.relative_to(root).as_posix(), wnid, _tier(words, wnid, synsets.values()))
+        name = folders.inside(path, root)
+        picture = _Picture(path, name, place + name, wnid, _tier(words, wnid, synsets.values()))
         found = [(why, own) for own in synsets.values() if wnid and (why := words.relation(wnid, own))]
-        if picture.name in refused:
+        if picture.source_id in refused:
             continue
         if not found:
             kept.append(picture)
@@ -154,7 +156,11 @@ def _candidates(
 
 def _take(ws: Workspace, about: Concept, picture: _Picture, sighting: Sighting, guard: _Guard) -> set[str]:
     """Take one file in and put it into the pool; empty when intake refused it or it is a copy of a positive."""
-    outcome = take_in(ws, picture.path.read_bytes(), sighting)
+    data = folders.read(picture.path, ws.section(IntakeConfig))
+    if isinstance(data, Rejected):
+        images.reject(ws.catalog, sighting, data)
+        return set()
+    outcome = take_in(ws, data, sighting)
     if isinstance(outcome, Rejected):
         return set()
     near = guard.nearest(outcome.image)
@@ -214,21 +220,13 @@ def _tier(words: wordnet.WordNet, wnid: str, synsets: Iterable[str]) -> str:
 def _sighting(about: Concept, picture: _Picture, source: str, license: str = "unlicensed") -> Sighting:
     return Sighting(
         source=source,
-        source_id=picture.name,
+        source_id=picture.source_id,
         url=picture.path.resolve().as_uri(),
         license=from_person(license),
         concept=about.name,
         label=about.negative,
         title=picture.path.stem,
     )
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    if not root.is_dir():
-        raise UsageError(f"{root} is not a folder", hint="name a folder of pictures with `--folder DIR`")
-    for path in root.rglob("*"):
-        if path.is_file() and not path.name.startswith("."):
-            yield path
 
 
 def _warnings(positives: int, have: int, wanted: int, root: Path) -> tuple[str, ...]:

@@ -233,9 +233,9 @@ def _seen(given: Sequence[Current], config: SnapshotConfig) -> str:
 
 def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Current], origin: Origin) -> ManifestRow:
     assert settled.label is not None
-    if origin.url.startswith("file:"):
+    if not origin.url.startswith(("http://", "https://")):
         # Where a folder lies on this machine is nobody else's business, and would give equal content another digest.
-        origin = origin._replace(url="")
+        origin = origin._replace(source_id="", url="")
     return ManifestRow(
         image=settled.image,
         split=split,

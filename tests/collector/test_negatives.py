@@ -202,3 +202,18 @@ def test_a_negative_set_aside_as_a_copy_is_replaced(ws: Workspace, positives: li
     assert dedup(ws).duplicates == 1
     again = negatives(ws, "horse", folder=imagen, ratio=10)
     assert (again.negatives, again.new) == (6, 0)
+
+
+def test_two_folders_may_use_the_same_names(ws: Workspace, positives: list[str], tmp_path: Path) -> None:
+    for name, seeds in (("one", range(800, 803)), ("two", range(810, 813))):
+        (tmp_path / name / "pictures").mkdir(parents=True)
+        for n, seed in enumerate(seeds):
+            (tmp_path / name / "pictures" / f"{n}.jpg").write_bytes(jpeg(seed))
+    assert negatives(ws, "horse", folder=tmp_path / "one" / "pictures").negatives == 3
+    assert negatives(ws, "horse", folder=tmp_path / "two" / "pictures").negatives == 6
+
+
+def test_a_file_that_cannot_be_taken_whole_is_a_reason(ws: Workspace, positives: list[str], imagen: Path) -> None:
+    ws.settings.raw["intake"] = {"max_bytes": 20_000}
+    (imagen / f"{CAR}_66_car.jpg").write_bytes(jpeg(900) + bytes(20_000))
+    assert negatives(ws, "horse", folder=imagen, ratio=10).excluded["too-large"] == 1
