@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from collector.errors import UsageError
@@ -18,7 +18,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 class Registry(Generic[T]):
-    """A table of named things of one kind, filled by a decorator.
+    """A table of named things of one kind.
 
     >>> hashes: Registry[int] = Registry("hash")
     >>> hashes.add("one", 1)
@@ -35,15 +35,6 @@ class Registry(Generic[T]):
         if name in self._items:
             raise UsageError(f"two plug-ins call their {self.kind} `{name}`", hint="rename one of them")
         self._items[name] = item
-
-    def register(self, name: str) -> Callable[[T], T]:
-        """The decorator form of `add`."""
-
-        def keep(item: T) -> T:
-            self.add(name, item)
-            return item
-
-        return keep
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:

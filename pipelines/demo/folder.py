@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from collector import durable
 from collector.errors import CollectError, UsageError
 from pipelines.demo.annotators import ANNOTATORS
 from pipelines.demo.drawings import HORSE
@@ -51,7 +52,6 @@ def configured(root: Path, material: str, limit: int = LIMIT) -> Path:
                 f"{root} is a workspace of something else", hint="choose another folder with `--folder`, or remove it"
             )
         return path
-    root.mkdir(parents=True, exist_ok=True)
     text = CONFIG.format(
         material=material,
         limit=limit,
@@ -60,9 +60,7 @@ def configured(root: Path, material: str, limit: int = LIMIT) -> Path:
         annotators=json.dumps([who.name for who in ANNOTATORS]),
         synset=HORSE,
     )
-    draft = path.with_suffix(".tmp")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+    durable.save(path, text.encode())
     return path
 
 
