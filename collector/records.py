@@ -7,6 +7,7 @@ classification problem with a closed label set. An image knows nothing of concep
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,8 @@ class License:
     """A license as a fact with evidence.
 
     `code` is one of `licenses.CODES` (`by-sa`, `cc0`, `pdm`, ...), or `own` and `unlicensed` for imported folders.
-    `evidence` says which field of which answer told us, word for word.
+    `jurisdiction` is the country of a ported license (`de`), empty for an international one.
+    `evidence` says which field of which answer told us, word for word; when, is the `seen_at` of the sighting.
     """
 
     code: str
@@ -25,10 +27,40 @@ class License:
     jurisdiction: str = ""
     evidence: str = ""
 
+    @property
+    def public(self) -> bool:
+        """In the public domain: no duty at all."""
+        return self.code in ("cc0", "pdm", "us-gov")
+
+    @property
+    def attribution_required(self) -> bool:
+        """The creator must be named (by)."""
+        return "by" in self.code.split("-")
+
+    @property
+    def nc(self) -> bool:
+        """Commercial use is forbidden."""
+        return "nc" in self.code.split("-")
+
+    @property
+    def nd(self) -> bool:
+        """Sharing changed copies is forbidden."""
+        return "nd" in self.code.split("-")
+
+    @property
+    def sa(self) -> bool:
+        """Changed copies must be shared under the same license."""
+        return "sa" in self.code.split("-")
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One place where an image was seen: what the source said of it, and which query of which concept found it."""
+    """One place where an image was seen: what the source said of it, and which query of which concept found it.
+
+    `final_url` is where redirects led, empty when there were none. `facts` is what else the source states, as plain
+    JSON: width, height (pixels), bytes, sha1, md5, date (ISO), kind (photograph, illustration, artwork), mature,
+    language, restrictions, tags, verified (positive, negative: by people), fallbacks (other addresses of the picture).
+    """
 
     source: str
     source_id: str
@@ -41,6 +73,8 @@ class Sighting:
     title: str = ""
     creator: str = ""
     creator_url: str = ""
+    final_url: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +86,13 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The bytes were there already; the sighting was added (or was there as well)."""
+    """The bytes were there already; the sighting was added (or was there as well).
+
+    `new_here`: it is the first sighting of the image for this concept.
+    """
 
     image: str
+    new_here: bool = False
 
 
 @dataclass(frozen=True, slots=True)
