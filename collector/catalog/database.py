@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUSY_S = 30.0
-HEAD = "0001"
+HEAD = "0002"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -34,16 +34,22 @@ def now() -> str:
 
 
 def insert_or_ignore(table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
-    """An INSERT of one row that does nothing when the row is there already, on every engine.
-
-    Strangers' text is made storable: NUL, which PostgreSQL refuses, and half surrogate pairs, which are not Unicode.
-    """
-    storable = {
-        key: value.replace("\0", "").encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value
-        for key, value in row.items()
-    }
+    """An INSERT of one row that does nothing when the row is there already, on every engine."""
     # PostgreSQL's construct also compiles for SQLite; SQLite's does not compile for PostgreSQL.
-    return postgresql.insert(table).values(**storable).on_conflict_do_nothing()
+    return postgresql.insert(table).values(**storable(row)).on_conflict_do_nothing()
+
+
+def storable(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row whose texts every engine takes.
+
+    Strangers' text may hold NUL, which PostgreSQL refuses, and half surrogate pairs, which are not Unicode.
+    """
+    return {key: _text(value) if isinstance(value, str) else value for key, value in row.items()}
+
+
+def _text(value: str) -> str:
+    value = value.replace("\0", "")
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 class Catalog:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from collector.catalog import labels
 from collector.catalog.database import Catalog
+from collector.catalog.images import is_buried
 from collector.catalog.tables import (
     annotation,
     consensus,
     dedup_pass,
     experiment,
+    image,
     model_run,
     pool,
     prediction,
@@ -32,6 +33,17 @@ class Pass(NamedTuple):
     threshold: int
 
 
+class Shape(NamedTuple):
+    """What one image is like; `frames` above 1: an animation."""
+
+    id: str
+    width: int
+    height: int
+    bytes: int
+    format: str
+    frames: int
+
+
 class Answered(NamedTuple):
     """Images of a concept by what people did with them, later stages within earlier ones."""
 
@@ -41,9 +53,10 @@ class Answered(NamedTuple):
 
 
 def found(catalog: Catalog, concept: str) -> set[str]:
-    """The images that were seen for a concept."""
+    """The images that were seen for a concept and are not buried."""
+    query = sa.select(sighting.c.image).where(sighting.c.concept == concept, ~is_buried(sighting.c.image))
     with catalog.read() as connection:
-        return set(connection.execute(sa.select(sighting.c.image).where(sighting.c.concept == concept)).scalars())
+        return set(connection.execute(query).scalars())
 
 
 def sources(catalog: Catalog, concept: str) -> list[str]:
@@ -65,20 +78,12 @@ def refusals(catalog: Catalog, concept: str) -> dict[str, str]:
         return {row.reason: row.detail for row in connection.execute(query)}
 
 
-def licenses(catalog: Catalog, concept: str) -> dict[tuple[str, str, str], int]:
-    """(source, license code, version) -> images."""
-    columns = (sighting.c.source, sighting.c.license, sighting.c.license_version, sighting.c.image)
+def shapes(catalog: Catalog, concept: str) -> list[Shape]:
+    """Width, height (pixels), bytes and format of every image that was seen for a concept."""
+    seen = sa.select(sighting.c.image).where(sighting.c.concept == concept, ~is_buried(sighting.c.image))
+    query = sa.select(*(image.c[name] for name in Shape._fields)).where(image.c.id.in_(seen)).order_by(image.c.id)
     with catalog.read() as connection:
-        rows = connection.execute(sa.select(*columns).where(sighting.c.concept == concept).distinct()).all()
-    return dict(Counter((row.source, row.license, row.license_version) for row in rows))
-
-
-def creators(catalog: Catalog, concept: str) -> list[tuple[str, int]]:
-    """(creator, images), most images first; sightings that name nobody are left out."""
-    query = sa.select(sighting.c.creator, sighting.c.image).where(sighting.c.concept == concept).distinct()
-    with catalog.read() as connection:
-        tally = Counter(row.creator for row in connection.execute(query) if row.creator.strip())
-    return sorted(tally.items(), key=lambda item: (-item[1], item[0]))
+        return [Shape(*row) for row in connection.execute(query)]
 
 
 def current_pass(catalog: Catalog) -> Pass | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog, insert_or_ignore, now
-from collector.catalog.tables import experiment, model_run, prediction, sighting, snapshot
+from collector.catalog.tables import experiment, model_run, prediction, snapshot
 
 
 class SnapshotRow(NamedTuple):
@@ -53,38 +53,6 @@ class Prediction(NamedTuple):
     label: str
     score: float
     probabilities: Mapping[str, float]
-
-
-class Origin(NamedTuple):
-    """Where an image was seen and under which license: one of its sightings."""
-
-    image: str
-    source: str
-    source_id: str
-    url: str
-    page: str
-    title: str
-    creator: str
-    creator_url: str
-    license: str
-    license_version: str
-    license_url: str
-    license_evidence: str
-
-
-def origins(catalog: Catalog, concept: str) -> dict[str, Origin]:
-    """Image -> its best sighting for a concept: a licensed one before an unlicensed one, then by source and id.
-
-    The choice depends on what was seen, not on when, so that a snapshot of the same facts is the same everywhere.
-    """
-    with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(*(sighting.c[name] for name in Origin._fields)).where(sighting.c.concept == concept)
-        ).all()
-    best: dict[str, Origin] = {}
-    for origin in sorted((Origin(*row) for row in rows), key=_rank):
-        best.setdefault(origin.image, origin)
-    return best
 
 
 def put_snapshot(catalog: Catalog, row: SnapshotRow) -> bool:
@@ -162,7 +130,3 @@ def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[P
 
 def _experiments() -> sa.Select[Any]:
     return sa.select(*(experiment.c[name] for name in Experiment._fields))
-
-
-def _rank(origin: Origin) -> tuple[Any, ...]:
-    return (origin.license == "unlicensed", *origin)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog, insert_or_ignore, now
+from collector.catalog.images import is_buried
+from collector.catalog.sightings import newest
 from collector.catalog.tables import dedup_pass, duplicate, fingerprint, image, pool, sighting, split
 
 
@@ -47,7 +49,7 @@ class PoolRow(NamedTuple):
 
 
 def candidates(catalog: Catalog, pixels: str, phash: str) -> list[Candidate]:
-    """Every image with its two fingerprints, its licenses and its first sighting, sorted by id."""
+    """Every image that is not buried, with its two fingerprints, its licenses and its first sighting, sorted by id."""
     first, second = fingerprint.alias(), fingerprint.alias()
     query = (
         sa.select(
@@ -55,17 +57,20 @@ def candidates(catalog: Catalog, pixels: str, phash: str) -> list[Candidate]:
         )
         .join(first, sa.and_(first.c.image == image.c.id, first.c.algorithm == pixels))
         .join(second, sa.and_(second.c.image == image.c.id, second.c.algorithm == phash))
+        .where(~is_buried(image.c.id))
         .order_by(image.c.id)
     )
     with catalog.read() as connection:
         rows = connection.execute(query).all()
-        seen = connection.execute(sa.select(sighting.c.image, sighting.c.license, sighting.c.seen_at)).all()
+        seen = connection.execute(sa.select(sighting.c.image, sighting.c.seen_at)).all()
+        stated = connection.execute(sa.select(sighting.c.image, sighting.c.license).where(newest())).all()
         pooled = set(connection.execute(sa.select(pool.c.image)).scalars())
     licenses: dict[str, set[str]] = {}
     earliest: dict[str, str] = {}
     for row in seen:
-        licenses.setdefault(row.image, set()).add(row.license)
         earliest[row.image] = min(earliest.get(row.image, row.seen_at), row.seen_at)
+    for row in stated:
+        licenses.setdefault(row.image, set()).add(row.license)
     return [
         Candidate(
             image=row[0],
@@ -118,7 +123,7 @@ def keepers(catalog: Catalog, concept: str) -> dict[str, tuple[str, str]]:
     with catalog.read() as connection:
         rows = connection.execute(
             sa.select(sighting.c.image, sighting.c.label, sighting.c.source)
-            .where(sighting.c.concept == concept)
+            .where(sighting.c.concept == concept, ~is_buried(sighting.c.image))
             .order_by(sighting.c.image, sighting.c.id.desc())
         ).all()
     return {row.image: (row.label, row.source) for row in rows if row.image not in aside}
@@ -139,7 +144,7 @@ def members(catalog: Catalog, concept: str) -> list[PoolRow]:
     with catalog.read() as connection:
         rows = connection.execute(
             sa.select(pool.c.image, pool.c.label, pool.c.role, pool.c.tier, pool.c.reason, pool.c.checks)
-            .where(pool.c.concept == concept)
+            .where(pool.c.concept == concept, ~is_buried(pool.c.image))
             .order_by(pool.c.image)
         ).all()
     return [PoolRow(*row) for row in rows if row.image not in aside]

@@ -87,8 +87,13 @@ sighting = Table(
     Column("license_jurisdiction", Text, nullable=False),
     Column("license_evidence", Text, nullable=False),  # which field of which answer said so
     Column("query", Text, nullable=False),
-    Column("seen_at", Text, nullable=False),
-    UniqueConstraint("concept", "source", "source_id", "image"),
+    Column("seen_at", Text, nullable=False),  # when the license was read
+    Column("final_url", Text, nullable=False),  # where redirects led; empty: `url` itself
+    Column("facts", JSON, nullable=False),  # what else the source says (records.Sighting)
+    Column("revision", Integer, nullable=False),  # 0: the crawl; higher: `collect recheck`
+    Column("state", Text, nullable=False),  # live, license-changed, withdrawn, dead
+    Column("checked_at", Text, nullable=False),  # when `collect recheck` last found it unchanged
+    UniqueConstraint("concept", "source", "source_id", "image", "revision"),
     Index(None, "image"),
     Index(None, "url"),
 )
@@ -107,6 +112,18 @@ rejection = Table(
     Column("query", Text, nullable=False),
     Column("seen_at", Text, nullable=False),
     UniqueConstraint("concept", "source", "source_id", "reason"),
+)
+
+search = Table(
+    "search",
+    metadata,
+    Column("concept", Text, ForeignKey("concept.name"), primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("asked", Text, primary_key=True),  # digest of words, license preset and facets
+    Column("cursor", JSON),  # the page to ask for next; null: the beginning
+    Column("exhausted", Boolean, nullable=False),
+    Column("pages", Integer, nullable=False),
+    Column("asked_at", Text, nullable=False),
 )
 
 fingerprint = Table(

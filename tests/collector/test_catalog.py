@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -12,7 +13,10 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +27,15 @@ from alembic.migration import MigrationContext
 
 from collector.catalog import Catalog, concepts, images, now, tables
 from collector.catalog.database import HEAD
+from collector.catalog.images import Arrival
 from collector.errors import CollectError, ServiceDown, UsageError
 from collector.fingerprints import Fingerprint
-from collector.records import Concept, License, Rejected, Sighting
+from collector.records import Concept, Kept, Known, License, Rejected, Sighting
 from pipelines.machine import POSTGRES
 from tests.conftest import REPOSITORY, need
 
 IMAGE = "ab" * 32
 RECORD = {
-    "id": IMAGE,
     "bytes": 1,
     "width": 100,
     "height": 100,
@@ -44,6 +48,7 @@ RECORD = {
     "preview_bytes": None,
 }
 SEEN = Sighting("folder", "1", "1.jpg", License("own"), concept="horse")
+ARRIVAL = Arrival(SEEN, IMAGE, RECORD, [Fingerprint("phash64/lanczos32", "00", 1.0)])
 
 
 def sqlite_url(folder: Path) -> str:
@@ -99,7 +104,7 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]
 def filled(catalog: Catalog) -> Catalog:
     """A catalog with one row in every append-only table, and in those that they point to."""
     concepts.put(catalog, Concept("horse", ("horse", "not-horse")))
-    assert images.add(catalog, RECORD, [Fingerprint("phash64/lanczos32", "00", 1.0)], SEEN)
+    assert images.write(catalog, [ARRIVAL]) == [Kept(IMAGE)]
     images.reject(catalog, SEEN, Rejected("too-small", "9 x 9"))
     at = {"concept": "horse", "image": IMAGE}
     rows: dict[str, dict[str, Any]] = {
@@ -167,12 +172,35 @@ def test_a_workspace_of_a_newer_version_is_refused_in_words(catalog: Catalog, tm
 
 
 def test_the_same_row_is_written_once(filled: Catalog) -> None:
-    assert not images.add(filled, RECORD, [Fingerprint("phash64/lanczos32", "00", 1.0)], SEEN)
-    assert images.add_sighting(filled, IMAGE, SEEN)
-    assert not images.add_sighting(filled, "cd" * 32, SEEN)
+    assert images.write(filled, [ARRIVAL, Arrival(SEEN, IMAGE)]) == [Known(IMAGE), Known(IMAGE)]
     images.reject(filled, SEEN, Rejected("too-small", "9 x 9"))
     counts = [len(filled.frame(table)) for table in ("images", "sightings", "rejections", "fingerprints")]
     assert counts == [1, 1, 1, 1]
+
+
+def test_writers_agree_on_who_was_first_and_never_wait_in_a_ring(filled: Catalog) -> None:
+    concepts.put(filled, Concept("zebra", ("zebra", "not-zebra")))
+    names, together = [f"{n:064}" for n in range(60)], threading.Barrier(3)
+
+    def work(me: int) -> list[str]:
+        draw, first = random.Random(me), []
+        catalog = Catalog.open(filled.engine.url.render_as_string(hide_password=False))
+        for n in range(0, len(names), 4):
+            together.wait(60)
+            for concept in ("horse", "zebra"):
+                arrivals = [
+                    Arrival(replace(SEEN, source_id=f"{me}-{name}", concept=concept), name, RECORD, ARRIVAL.prints)
+                    for name in draw.sample(names[n : n + 4], 4)
+                ]
+                for each, outcome in zip(arrivals, images.write(catalog, arrivals), strict=True):
+                    if isinstance(outcome, Kept) or (isinstance(outcome, Known) and outcome.new_here):
+                        first.append(concept + each.image)
+        catalog.close()
+        return first
+
+    with ThreadPoolExecutor(3) as pool:
+        first = [each for found in pool.map(work, range(3)) for each in found]
+    assert sorted(first) == sorted(concept + name for concept in ("horse", "zebra") for name in names)
 
 
 def test_a_failed_transaction_leaves_nothing(filled: Catalog) -> None:
@@ -187,9 +215,17 @@ def test_a_failed_transaction_leaves_nothing(filled: Catalog) -> None:
 @pytest.mark.parametrize("text", ["nul \0 byte", "half \ud83d emoji", "馬 🐴", "'; drop table image; --"])
 def test_strangers_text_never_stops_a_crawl(filled: Catalog, text: str) -> None:
     seen = Sighting(
-        "web", "2", text, License("by", evidence=text), concept="horse", title=text, creator=text, page=text
+        "web",
+        "2",
+        text,
+        License("by", evidence=text),
+        "horse",
+        title=text,
+        creator=text,
+        page=text,
+        facts={"a": [text]},
     )
-    assert images.add_sighting(filled, IMAGE, seen)
+    assert images.write(filled, [Arrival(seen, IMAGE)]) == [Known(IMAGE)]
     images.reject(filled, seen, Rejected("broken", text))
     assert len(filled.frame("sighting")) == 2
 
