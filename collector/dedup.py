@@ -1,9 +1,10 @@
 """Group near-duplicates, keep one image of each group, say why.
 
-Two images are copies when their pixels are equal, or when their 64-bit perceptual hashes differ in at most
-`dedup.threshold` bits and neither is flat. The search is exact (multi-index hashing: no pair is missed). Groups are
-stars: images are taken best first, and each one sets aside every lesser image within the threshold, so every image set
-aside lies within the threshold of the one that is kept for it. Nothing is deleted.
+Two images are copies when their pixels are equal (those of the small gray pictures that fingerprints are made of), or
+when their 64-bit perceptual hashes differ in at most `dedup.threshold` bits and neither is flat. The search is exact
+(multi-index hashing: no pair is missed). Groups are stars: images are taken best first, and each one sets aside every
+lesser image within the threshold, so every image set aside lies within the threshold of the one that is kept for it.
+Nothing is deleted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from collector.catalog import pools
 from collector.catalog.pools import Candidate, Duplicate
 from collector.config import Section
 from collector.fingerprints import PHASH, PIXELS
+from collector.intake import fill_fingerprints
 from collector.licenses import openness
 from collector.records import Summary
 from collector.workspace import Workspace
@@ -55,6 +57,7 @@ def dedup(ws: Workspace, *, threshold: int | None = None, dry_run: bool = False)
     config = ws.section(DedupConfig)
     limit = config.threshold if threshold is None else threshold
     with ws.lock("dedup"):
+        fill_fingerprints(ws)
         ws.progress("reading fingerprints", 0, None)
         ranked = sorted(pools.candidates(ws.catalog, PIXELS, PHASH), key=_rank)
         ws.progress(f"comparing {len(ranked)} images", 0, None)

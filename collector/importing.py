@@ -7,8 +7,9 @@ but decodes only what is new or has changed: size and modification time are no e
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from collector import folders, licenses
 from collector.catalog import images
 from collector.config import IntakeConfig
 from collector.errors import UsageError
-from collector.intake import THREADS, take_in, taking_in
+from collector.intake import Intake, taking_in
 from collector.records import Kept, Known, Outcome, Rejected, Sighting, Summary
 from collector.registry import did_you_mean
 from collector.workspace import Workspace
@@ -71,31 +72,31 @@ def import_folder(
         )
     place = Sighting(source, folders.identity(top), top.name, stated, concept=about.name, label=label or about.positive)
     before = set(images.seen_images(ws.catalog, about.name, source).values())
+    config = ws.section(IntakeConfig)
     outcomes: list[Outcome] = []
-    with taking_in(ws), ThreadPoolExecutor(THREADS) as threads:
+    waiting: deque[Future[Outcome]] = deque()
+    with taking_in(ws) as intake:
         known = images.stored_files(ws.catalog, source)
-        try:
-            for outcome in threads.map(lambda path: _import(ws, path, top, place, known), files):
-                outcomes.append(outcome)
-                ws.progress(f"importing {top.name}", len(outcomes), len(files))
-        except BaseException:
-            threads.shutdown(cancel_futures=True)
-            raise
+        for path in files:
+            name = folders.inside(path, top)
+            found = replace(place, source_id=f"{place.source_id}/{name}", url=f"{top.name}/{name}", title=path.stem)
+            waiting.append(_import(intake, found, folders.read(path, config), known))
+            while waiting and waiting[0].done():
+                outcomes.append(waiting.popleft().result())
+            ws.progress(f"importing {top.name}", len(outcomes), len(files))
+        outcomes += [each.result() for each in waiting]
     return _summary(about.name, stated.code, outcomes, before)
 
 
-def _import(ws: Workspace, path: Path, top: Path, place: Sighting, known: dict[tuple[str, str], str]) -> Outcome:
-    name = folders.inside(path, top)
-    found = replace(place, source_id=f"{place.source_id}/{name}", url=f"{top.name}/{name}", title=path.stem)
-    data = folders.read(path, ws.section(IntakeConfig))
+def _import(
+    intake: Intake, found: Sighting, data: bytes | Rejected, known: Mapping[tuple[str, str], str]
+) -> Future[Outcome]:
     if isinstance(data, Rejected):
-        images.reject(ws.catalog, found, data)
-        return data
+        return intake.reject(found, data)
     image = known.get((found.source_id, found.url))
     if image is not None and image == hashlib.sha256(data).hexdigest():
-        images.add_sighting(ws.catalog, image, found)  # another concept may have imported it
-        return Known(image)
-    return take_in(ws, data, found)
+        return intake.again(image, found)  # another concept may have imported it
+    return intake.take(data, found)
 
 
 def _summary(concept: str, license: str, outcomes: list[Outcome], before: set[str]) -> ImportSummary:

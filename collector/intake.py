@@ -1,60 +1,43 @@
 """The single door into a workspace: bytes and where they were seen become an image, or a rejection with its reason.
 
 The order on disk is object, preview, row (collector/store.py); a picture is acknowledged when its row is committed.
-Whatever a stranger's file does to the decoder, the result is one row, never an exception.
+Pictures are decoded by threads; one thread then writes down all that are ready as one group, so the waits for the disk
+are shared. Whatever a stranger's file does to the decoder, the result is one row, never an exception.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import os
+import queue
+import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from dataclasses import dataclass, field
+from typing import Any
 
 from collector.catalog import images
+from collector.catalog.images import Arrival
 from collector.config import IntakeConfig, WorkspaceConfig
-from collector.errors import Busy
-from collector.fingerprints import Fingerprint, fingerprints
-from collector.records import Kept, Known, Outcome, Rejected, Sighting
+from collector.decoding import Decoded, decode
+from collector.errors import Busy, CollectError
+from collector.fingerprints import PHASH, Fingerprint
+from collector.records import Outcome, Rejected, Sighting
+from collector.store import Preview
 from collector.workspace import Workspace
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF")
-BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF")
-PREVIEW_SIDE = 288
-THREADS = 4  # takers-in of one process: they overlap each other's waiting for the disk; each may hold a whole picture
-ORIENTATION = 274  # the EXIF tag
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+GROUP = 64  # pictures written down together, at most
+LINGER_S = 0.03  # how long a picture waits for others to be written down with
+WAITING_BYTES = 64_000_000  # of pictures not yet written down; `take` makes its caller wait beyond that
 
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """What one decode of a file tells: upright size in pixels, fingerprints, and a preview if the original is large."""
-
-    width: int
-    height: int
-    format: str
-    mode: str
-    frames: int
-    orientation: int
-    fingerprints: list[Fingerprint]
-    preview: bytes | None
+Check = Callable[[Decoded], Rejected | None]
 
 
 @contextmanager
-def taking_in(ws: Workspace) -> Iterator[None]:
+def taking_in(ws: Workspace) -> Iterator[Intake]:
     """Wrap a step that takes images in: several may run at once, and the first sweeps what a killed one left."""
     # A store that the settings put elsewhere may serve other workspaces too: what we do not know may be theirs.
     if not ws.section(WorkspaceConfig).store:
@@ -64,117 +47,196 @@ def taking_in(ws: Workspace) -> Iterator[None]:
     with ws.lock("intake", shared=True, wait_s=60), warnings.catch_warnings():
         # Pillow's warnings about odd metadata are not ours to print. Set here, once: filters belong to all threads.
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+        intake = Intake(ws)
+        try:
+            yield intake
+        finally:
+            intake.close()
 
 
-def take_in(ws: Workspace, data: bytes, sighting: Sighting) -> Outcome:
-    """Judge the bytes, store them durably, and write down the sighting or the rejection."""
-    image = hashlib.sha256(data).hexdigest()
-    if images.add_sighting(ws.catalog, image, sighting):
-        ws.store.put(data)  # heals a store that has lost the file
-        return Known(image)
-    decoded = decode(data, ws.section(IntakeConfig))
+@dataclass(slots=True)
+class Picture:
+    """A candidate on its way through intake: what will be written down of it, and who waits for its outcome."""
+
+    found: Sighting
+    data: bytes = b""
+    image: str = ""
+    record: dict[str, Any] | None = None
+    prints: Sequence[Fingerprint] = ()
+    preview: bytes | None = None
+    why: Rejected | None = None
+    done: Future[Outcome] = field(default_factory=Future)
+
+
+class Intake:
+    """Takes pictures in; each method answers at once with a future, which is done when the row is durable.
+
+    An error that is not one picture's (a full disk, say) is set on all futures that wait.
+    """
+
+    def __init__(self, ws: Workspace) -> None:
+        self._ws = ws
+        self._config = ws.section(IntakeConfig)
+        self._judges = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="intake")
+        self._ready: queue.SimpleQueue[Picture | None] = queue.SimpleQueue()
+        self._room = threading.Condition()
+        self._bytes = 0  # of the pictures that are not written down yet
+        self._count = 0
+        self._writer = threading.Thread(target=self._write_all, name="intake-writer")
+        self._writer.start()
+
+    def take(self, data: bytes, found: Sighting, check: Check | None = None) -> Future[Outcome]:
+        """Judge the bytes and keep them; `check` may refuse a picture for its looks, and runs in another thread.
+
+        Waits while too many bytes are on their way.
+        """
+        picture = Picture(found, data)
+        self._enter(picture)
+        self._judges.submit(self._judge, picture, check)
+        return picture.done
+
+    def reject(self, found: Sighting, why: Rejected) -> Future[Outcome]:
+        """Write down that a candidate was refused; the same refusal is written once."""
+        return self._pass(Picture(found, why=why))
+
+    def again(self, image: str, found: Sighting) -> Future[Outcome]:
+        """Write down another place that shows a stored image."""
+        return self._pass(Picture(found, image=image))
+
+    def close(self) -> None:
+        """Wait until everything that was given is written down."""
+        self._judges.shutdown()
+        self._ready.put(None)
+        self._writer.join()
+
+    def _pass(self, picture: Picture) -> Future[Outcome]:
+        self._enter(picture)
+        self._ready.put(picture)
+        return picture.done
+
+    def _enter(self, picture: Picture) -> None:
+        picture.done.set_running_or_notify_cancel()  # whoever stops waiting for it does not stop it
+        with self._room:
+            self._room.wait_for(lambda: not self._bytes or self._bytes + len(picture.data) <= WAITING_BYTES)
+            self._bytes += len(picture.data)
+            self._count += 1
+
+    def _leave(self, group: Sequence[Picture]) -> None:
+        with self._room:
+            self._bytes -= sum(len(picture.data) for picture in group)
+            self._count -= len(group)
+            self._room.notify_all()
+
+    def _judge(self, picture: Picture, check: Check | None) -> None:
+        try:
+            judge(picture, self._config, check)
+        except Exception as error:  # a mistake in `check`
+            self._leave([picture])
+            picture.done.set_exception(error)
+        else:
+            self._ready.put(picture)
+
+    def _write_all(self) -> None:
+        while group := self._group():
+            self._settle(group)
+
+    def _group(self) -> list[Picture]:
+        """What is ready, and what becomes ready within a moment; empty at the end."""
+        group: list[Picture] = []
+        deadline = None
+        while len(group) < GROUP and (not group or len(group) < self._count):
+            try:
+                picture = self._ready.get(timeout=deadline and max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if picture is None:
+                if group:
+                    self._ready.put(None)
+                break
+            group.append(picture)
+            deadline = deadline or time.monotonic() + LINGER_S
+        return group
+
+    def _settle(self, group: Sequence[Picture]) -> None:
+        outcomes: Sequence[Outcome | Exception]
+        try:
+            outcomes = commit(self._ws, group)
+        except Exception as error:
+            if len(group) > 1 and not isinstance(error, CollectError):
+                for picture in group:  # what one picture does to the database is not the others' fault
+                    self._settle([picture])
+                return
+            outcomes = [error] * len(group)
+        self._leave(group)
+        for picture, outcome in zip(group, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                picture.done.set_exception(outcome)
+            else:
+                picture.done.set_result(outcome)
+
+
+def take_in(ws: Workspace, data: bytes, found: Sighting) -> Outcome:
+    """Take one picture in, in this thread, within `taking_in`."""
+    picture = Picture(found, data)
+    judge(picture, ws.section(IntakeConfig))
+    return commit(ws, [picture])[0]
+
+
+def fill_fingerprints(ws: Workspace) -> None:
+    """Compute the fingerprints of images that an older version took in, from their bytes."""
+    missing = images.without(ws.catalog, PHASH)
+    anything = IntakeConfig(min_side=1, max_pixels=2**40, max_bytes=2**40)  # it was good enough when it was taken in
+    for start in range(0, len(missing), GROUP):
+        prints = {}
+        for image in missing[start : start + GROUP]:
+            with suppress(CollectError):  # the store has lost it, and nothing can be compared with it
+                decoded = decode(ws.store.get(image), anything)
+                if isinstance(decoded, Decoded):
+                    prints[image] = decoded.fingerprints
+        images.add_fingerprints(ws.catalog, prints)
+        ws.progress("computing fingerprints", min(start + GROUP, len(missing)), len(missing))
+
+
+def judge(picture: Picture, config: IntakeConfig, check: Check | None = None) -> None:
+    """Decode a picture, and find what there is to write down of it, or why it is refused."""
+    decoded = decode(picture.data, config)
     if isinstance(decoded, Rejected):
-        images.reject(ws.catalog, sighting, decoded)
-        return decoded
-    ws.store.put(data)
-    preview = ws.store.put_preview(decoded.preview) if decoded.preview else None
-    record = {
-        "id": image,
-        "bytes": len(data),
+        picture.why = decoded
+        return
+    picture.why = check(decoded) if check else None
+    picture.image = hashlib.sha256(picture.data).hexdigest()
+    picture.prints, picture.preview = decoded.fingerprints, decoded.preview
+    picture.record = {
+        "bytes": len(picture.data),
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
         "mode": decoded.mode,
         "frames": decoded.frames,
         "orientation": decoded.orientation,
+    }
+
+
+def commit(ws: Workspace, group: Sequence[Picture]) -> list[Outcome]:
+    """Write pictures down: objects, then previews, then all rows in one transaction; one outcome for each."""
+    held = images.held(ws.catalog, {each.image for each in group if each.image})
+    for each in group:
+        if each.why is None and (reason := held.buried.get(each.image)):
+            each.why = Rejected(reason, f"image {each.image[:12]} is not wanted anywhere")
+    kept = {each.image: each for each in group if each.record and each.why is None}
+    # Also of known images: that heals a store which has lost one.
+    ws.store.put_all({name: each.data for name, each in kept.items()})
+    small = {name: each.preview for name, each in kept.items() if each.preview and name not in held.stored}
+    previews = dict(zip(small, ws.store.put_previews(list(small.values())), strict=True))
+    return images.write(ws.catalog, [_arrival(each, previews.get(each.image)) for each in group])
+
+
+def _arrival(picture: Picture, preview: Preview | None) -> Arrival:
+    if picture.record is None or picture.why is not None:
+        return Arrival(picture.found, picture.image, why=picture.why)
+    where = {
         "preview_pack": preview.pack if preview else None,
         "preview_offset": preview.offset if preview else None,
         "preview_bytes": preview.size if preview else None,
     }
-    added = images.add(ws.catalog, record, decoded.fingerprints, sighting)
-    return Kept(image) if added else Known(image)
-
-
-def decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
-    """Decode an untrusted file once; any failure is a `Rejected` with one of a few fixed reasons."""
-    if not data:
-        return Rejected("empty", "0 bytes")
-    if len(data) > config.max_bytes:
-        return Rejected("too-large", f"{len(data)} bytes, more than intake.max_bytes = {config.max_bytes}")
-    if _looks_like_markup(data):
-        return Rejected("not-an-image", "the file is HTML or XML")
-    try:
-        return _decode(data, config)
-    except Image.DecompressionBombError as error:
-        return Rejected("too-many-pixels", str(error))
-    except UnidentifiedImageError:
-        if data.startswith(BEGINNINGS) or data[4:11] == b"ftypavi":
-            return Rejected("broken", f"damaged before its pixels begin; {len(data)} bytes")
-        return Rejected("not-an-image", f"none of {', '.join(FORMATS)}; it begins with {data[:8]!r}")
-    except Exception as error:  # a hostile file raises nearly anything: SyntaxError, RuntimeError, struct.error, ...
-        return Rejected("broken", f"{type(error).__name__}: {error}"[:300])
-
-
-def _decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as file:
-        width, height = file.size
-        if width * height > config.max_pixels:
-            return Rejected("too-many-pixels", f"{width} x {height}, more than {config.max_pixels} pixels")
-        if min(width, height) < config.min_side:
-            return Rejected("too-small", f"{width} x {height}, shorter side below {config.min_side} pixels")
-        format_, mode, frames = str(file.format), file.mode, int(getattr(file, "n_frames", 1))
-        if format_ == "MPO":  # a phone's JPEG with a second view behind it, which is not an animation
-            format_, frames = "JPEG", 1
-        file.seek(0)
-        file.load()
-        orientation = _orientation(file)
-        picture = upright_rgb(file)
-    return Decoded(
-        width=picture.width,
-        height=picture.height,
-        format=format_,
-        mode=mode,
-        frames=frames,
-        orientation=orientation,
-        fingerprints=fingerprints(picture),
-        preview=_preview(picture),
-    )
-
-
-def upright_rgb(file: Image.Image) -> Image.Image:
-    """The first frame as an upright 8-bit RGB picture; transparency on white, 16-bit gray scaled down."""
-    turn = UPRIGHT.get(_orientation(file))
-    picture = file if turn is None else file.transpose(turn)
-    if picture.mode.startswith("I;16"):
-        gray = np.asarray(picture, dtype=np.float64) / 257
-        picture = Image.fromarray(gray.round().astype(np.uint8))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture.convert("RGB")
-
-
-def _orientation(file: Image.Image) -> int:
-    try:
-        value = file.getexif().get(ORIENTATION, 1)
-    except Exception:  # metadata that nobody can read says nothing against the pixels
-        return 1
-    return value if isinstance(value, int) and value in UPRIGHT else 1
-
-
-def _preview(picture: Image.Image) -> bytes | None:
-    shorter = min(picture.size)
-    if shorter < 1.5 * PREVIEW_SIDE:
-        return None
-    scale = PREVIEW_SIDE / shorter
-    size = (round(picture.width * scale), round(picture.height * scale))
-    buffer = io.BytesIO()
-    picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def _looks_like_markup(data: bytes) -> bool:
-    start = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg", b"<head", b"<!--"))
+    return Arrival(picture.found, picture.image, picture.record | where, picture.prints)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from pydantic import Field
@@ -23,7 +24,7 @@ from collector.dedup import DedupConfig
 from collector.errors import UsageError
 from collector.fingerprints import PHASH
 from collector.imagen import fetched
-from collector.intake import take_in, taking_in
+from collector.intake import Intake, fill_fingerprints, taking_in
 from collector.licenses import from_person
 from collector.records import Concept, Rejected, Sighting, Summary
 from collector.splits import NEGATIVE_SOURCES, enroll, position
@@ -31,6 +32,7 @@ from collector.workspace import Workspace
 
 NAMED = re.compile(r"^(n\d{8})_")
 COPY = "copy-of-a-positive"
+AT_ONCE = 64  # files taken in together
 
 
 class NegativesConfig(Section):
@@ -91,7 +93,7 @@ def negatives(
     copy = imagen or (ws.root / config.imagen if config.imagen else None)
     root = folder or copy or fetched(ws, config.archive)
     from_person(license)  # refuse a wrong code before anything is read
-    with ws.lock("negatives"), taking_in(ws):
+    with ws.lock("negatives"), taking_in(ws) as intake:
         enroll(ws, about)
         pool = pools.members(ws.catalog, about.name)
         positives = {row.image for row in pool if row.role == "positive"}
@@ -101,12 +103,11 @@ def negatives(
         guard = _Guard(ws, positives)
         before, stored = len(have), images.seen_images(ws.catalog, about.name, source)
         done = have | pools.duplicates(ws.catalog).keys()
-        for picture in pictures:
-            if len(have) >= wanted:
-                break
-            if stored.get(picture.source_id) not in done:
-                have |= _take(ws, about, picture, _sighting(about, picture, source, license), guard)
-                ws.progress("taking negatives", len(have), wanted)
+        left = iter([picture for picture in pictures if stored.get(picture.source_id) not in done])
+        while some := list(islice(left, min(AT_ONCE, max(0, wanted - len(have))))):
+            found = [(picture, _sighting(about, picture, source, license)) for picture in some]
+            have |= _take(ws, intake, about, found, guard)
+            ws.progress("taking negatives", len(have), wanted)
     pool = pools.members(ws.catalog, about.name)
     tiers = Counter(row.tier for row in pool if row.role == "negative")
     return NegativesSummary(
@@ -154,42 +155,45 @@ def _candidates(
     return synsets, sorted(kept, key=lambda each: position(f"{ws.seed}:{about.name}:{each.name}"))
 
 
-def _take(ws: Workspace, about: Concept, picture: _Picture, sighting: Sighting, guard: _Guard) -> set[str]:
-    """Take one file in and put it into the pool; empty when intake refused it or it is a copy of a positive."""
-    data = folders.read(picture.path, ws.section(IntakeConfig))
-    if isinstance(data, Rejected):
-        images.reject(ws.catalog, sighting, data)
-        return set()
-    outcome = take_in(ws, data, sighting)
-    if isinstance(outcome, Rejected):
-        return set()
-    near = guard.nearest(outcome.image)
-    if near is not None:
-        images.reject(ws.catalog, sighting, Rejected(COPY, f"within the dedup threshold of {near}"))
-        return set()
-    checks = {"wnid": picture.wnid, "nearest_positive_bits_above": guard.threshold}
-    reason = f"{sighting.source}: {picture.name}"
-    pools.add(
-        ws.catalog, about.name, [PoolRow(outcome.image, about.negative, "negative", picture.tier, reason, checks)]
-    )
-    return {outcome.image}
+def _take(
+    ws: Workspace, intake: Intake, about: Concept, found: Sequence[tuple[_Picture, Sighting]], guard: _Guard
+) -> set[str]:
+    """Take files in and put them into the pool; those that intake refuses and copies of a positive are left out."""
+    waiting = []
+    for picture, sighting in found:
+        data = folders.read(picture.path, ws.section(IntakeConfig))
+        waiting.append(intake.reject(sighting, data) if isinstance(data, Rejected) else intake.take(data, sighting))
+    rows: dict[str, PoolRow] = {}
+    for (picture, sighting), outcome in zip(found, [each.result() for each in waiting], strict=True):
+        if isinstance(outcome, Rejected):
+            continue
+        near = guard.nearest(outcome.image)
+        if near is not None:
+            images.reject(ws.catalog, sighting, Rejected(COPY, f"within the dedup threshold of {near}"))
+            continue
+        checks = {"wnid": picture.wnid, "nearest_positive_bits_above": guard.threshold}
+        reason = f"{sighting.source}: {picture.name}"
+        rows[outcome.image] = PoolRow(outcome.image, about.negative, "negative", picture.tier, reason, checks)
+    pools.add(ws.catalog, about.name, rows.values())
+    return set(rows)
 
 
 class _Guard:
     """Knows the positives' hashes and tells which of them an image is a copy of."""
 
     def __init__(self, ws: Workspace, positives: set[str]) -> None:
+        fill_fingerprints(ws)
         config = ws.section(DedupConfig)
         self.threshold, self.min_quality = config.threshold, config.min_quality
         self.catalog = ws.catalog
         known = images.hashes(ws.catalog, PHASH)
-        self.positives = {image: known[image] for image in sorted(positives)}
+        self.positives = {image: known[image] for image in sorted(positives) if image in known}
 
     def nearest(self, image: str) -> str | None:
         """The first positive that `image` equals or resembles, None when it is free of them."""
         if image in self.positives:
             return image
-        value, quality = images.hashes(self.catalog, PHASH, image)[image]
+        value, quality = images.hashes(self.catalog, PHASH, image).get(image, ("", 0.0))
         if quality < self.min_quality:
             return None
         for other, (hash_, clear) in self.positives.items():

@@ -15,7 +15,8 @@ import hashlib
 import os
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from collector import durable
 from collector.errors import CollectError, UsageError
 
 PACK_BYTES = 256_000_000
-MOST_ORPHANS = 64
+MOST_ORPHANS = 1000  # a group of pictures for each of several processes that were killed
 
 
 class Preview(NamedTuple):
@@ -55,7 +56,7 @@ class Store:
         self._pack: str | None = None
         self._pack_end = 0
         self._packing = threading.Lock()  # the threads of a crawl share this process's pack
-        self._folders: set[Path] = set()  # those whose names are durable
+        self._folders: set[str] = set()  # those whose names are durable
 
     def path(self, image: str) -> str:
         """The path of an image's original bytes."""
@@ -64,19 +65,18 @@ class Store:
     def put(self, data: bytes) -> str:
         """Store bytes durably and return their sha256, in hex."""
         image = hashlib.sha256(data).hexdigest()
-        path = self.path(image)
-        if not self.local:
-            if not self.fs.exists(path):
-                self.fs.pipe_file(path, data)  # object stores replace whole objects atomically
-            return image
-        with durable.explained(self.root):
-            folder = Path(path).parent
-            durable.make_folder(folder, self._folders)
-            if os.path.exists(path) and os.path.getsize(path) == len(data):
-                durable.sync_folder(folder)  # a killed process may have renamed without it
-            else:
-                durable.write(Path(path), data)
+        self.put_all({image: data})
         return image
+
+    def put_all(self, files: Mapping[str, bytes]) -> None:
+        """Store several files, sha256 -> bytes, durably; that costs little more than storing one."""
+        if self.local:
+            with durable.explained(self.root):
+                durable.write_all({self.path(image): data for image, data in files.items()}, self._folders)
+            return
+        for image, data in files.items():
+            if not self.fs.exists(self.path(image)):
+                self.fs.pipe_file(self.path(image), data)  # object stores replace whole objects atomically
 
     def get(self, image: str) -> bytes:
         """The original bytes of an image; a `CollectError` if they are gone."""
@@ -93,20 +93,30 @@ class Store:
 
     def put_preview(self, jpeg: bytes) -> Preview:
         """Append a preview to this process's pack, durably."""
-        if not self.local:
-            pack = uuid.uuid4().hex
-            self.fs.pipe_file(f"{self.root}/previews/{pack}.pack", jpeg)
-            return Preview(pack, 0, len(jpeg))
+        return self.put_previews([jpeg])[0]
+
+    def put_previews(self, jpegs: Sequence[bytes]) -> list[Preview]:
+        """Append several previews to this process's pack, durably."""
+        if not jpegs:
+            return []
+        ends = list(accumulate(map(len, jpegs)))
         with self._packing:
-            if self._pack is None or self._pack_end > PACK_BYTES:
+            if self._pack is None or self._pack_end > PACK_BYTES or not self.local:
                 # One pack for each process: two writers never share a file, a reader reads committed ranges only.
                 self._pack = uuid.uuid4().hex
-            with durable.explained(self.root):
-                path = Path(self.root, "previews", f"{self._pack}.pack")
-                durable.make_folder(path.parent, self._folders)
-                offset = durable.append(path, jpeg)
-            self._pack_end = offset + len(jpeg)
-            return Preview(self._pack, offset, len(jpeg))
+            begin = self._append(self._pack, b"".join(jpegs))
+            self._pack_end = begin + ends[-1]
+            pack = self._pack
+        return [Preview(pack, begin + end - len(jpeg), len(jpeg)) for jpeg, end in zip(jpegs, ends, strict=True)]
+
+    def _append(self, pack: str, data: bytes) -> int:
+        path = f"{self.root}/previews/{pack}.pack"
+        if not self.local:
+            self.fs.pipe_file(path, data)
+            return 0
+        with durable.explained(self.root):
+            durable.make_folder(Path(path).parent, self._folders)
+            return durable.append(Path(path), data)
 
     def get_preview(self, preview: Preview) -> bytes:
         """The JPEG bytes of a preview."""
@@ -127,7 +137,7 @@ class Store:
     def sweep(self, images: set[str], packs: set[str]) -> int:
         """Remove temporary files, and the objects and packs that no row names; returns how many.
 
-        A killed intake leaves one of each. Where there are many more than that, the catalog is not this store's (an
+        A killed intake leaves a group of them. Where there are many more than that, the catalog is not this store's (an
         old backup, say), and they are all left alone. Call it only while no other process takes images in: a fresh
         object has no row for a moment.
         """

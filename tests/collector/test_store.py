@@ -113,9 +113,10 @@ def test_the_sweep_removes_what_a_killed_intake_leaves_and_nothing_else(store: S
 
 
 def test_the_sweep_leaves_the_pictures_of_a_catalog_that_is_not_this_one(store: Store) -> None:
-    names = {store.put(bytes([n])) for n in range(MOST_ORPHANS + 1)}
+    files = {hashlib.sha256(data).hexdigest(): data for data in map(str.encode, map(str, range(MOST_ORPHANS + 1)))}
+    store.put_all(files)
     assert store.sweep(set(), set()) == 0
-    assert set(store.images()) == names
+    assert set(store.images()) == files.keys()
 
 
 def test_a_store_that_the_settings_share_between_workspaces_is_never_swept(
@@ -179,9 +180,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyt
 
 
 def test_folders_are_made_to_any_depth_and_twice(tmp_path: Path) -> None:
-    known: set[Path] = set()
+    known: set[str] = set()
     durable.make_folder(tmp_path / "a" / "b" / "c", known)
     durable.make_folder(tmp_path / "a" / "b" / "c", known)
     durable.make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
-    assert tmp_path / "a" in known
+    assert str(tmp_path / "a") in known

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.crash import driver, verify
 from tests.crash.replay import Operation, States, parse
 
-WRITING = ("write", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "ftruncate", "mkdir")
+WRITING = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "rename", "unlink", "ftruncate", "mkdir")
 # Other machines spell some of them differently; `?` makes strace pass over what a machine does not have.
 SPELLINGS = {"rename": ("renameat", "renameat2"), "unlink": ("unlinkat",), "mkdir": ("mkdirat",)}
 KILLED = -signal.SIGKILL

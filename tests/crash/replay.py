@@ -1,8 +1,8 @@
 """Power cuts, replayed: from the system calls of one run to every disk that a cut could have left behind.
 
 The model is a small ALICE (OSDI '14). Data of a file is durable after its fsync; a name after the fsync of its folder,
-and the name under which a file is fsynced stays with it, as on ext4. Of the operations that are not durable yet, a
-*policy* says which reached the disk all the same.
+and the name under which a file is fsynced stays with it, as on ext4. After `syncfs` everything is durable. Of the
+operations that are not durable yet, a *policy* says which reached the disk all the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHARED_MEMORY = "-shm"  # SQLite never reads it back after a restart
 class Operation:
     """One change: `write` and `truncate` touch the data of an inode, `link` and `unlink` a name in a folder.
 
-    `sync` makes durable what happened to its inode, `ack` tells the outside world a line.
+    `sync` makes durable what happened to its inode, `syncfs` all that happened, `ack` tells the outside world a line.
     """
 
     kind: str
@@ -96,7 +96,9 @@ class _Recorder:
 
     def _of_data(self, call: str, handle: int, inode: int, said: tuple[list[bytes], bytes]) -> None:
         texts, arguments = said
-        if call in ("fsync", "fdatasync"):
+        if call == "syncfs":
+            self.operations.append(Operation("syncfs"))
+        elif call in ("fsync", "fdatasync"):
             self.operations.append(Operation("sync", inode))
         elif call == "ftruncate":
             self._truncate(inode, int(arguments.rsplit(b",", 1)[1]))
@@ -192,9 +194,11 @@ class States:
 
     def _durable(self, end: int) -> set[int]:
         synced: set[int] = set()
-        durable = set()
+        durable: set[int] = set()
         for place in range(end - 1, -1, -1):
             operation = self.operations[place]
+            if operation.kind == "syncfs":
+                return durable | set(range(place))
             if operation.kind == "sync":
                 synced.add(operation.inode)
             elif operation.inode in synced or self._kept_with_its_file(operation, synced):

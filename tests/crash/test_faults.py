@@ -35,6 +35,7 @@ def chosen(points: list[Point], call: str) -> list[Point]:
         ("mkdir", "ENOSPC"),
         ("fsync", "EIO"),
         ("fdatasync", "EIO"),
+        ("syncfs", "EIO"),
     ],
 )
 def test_a_failing_call_ends_in_one_sentence_and_the_next_run_completes(
@@ -67,7 +68,7 @@ def test_a_failing_call_ends_in_one_sentence_and_the_next_run_completes(
     assert kinds <= {"DiskFull", "CollectError"}  # SQLite says "disk I/O error" for some, and the disk is not full
 
 
-@pytest.mark.parametrize("options", ["size=300k", "size=560k", "nr_inodes=20"])
+@pytest.mark.parametrize("options", ["size=300k", "size=480k", "nr_inodes=20"])
 def test_a_full_disk_stops_the_import_and_a_larger_one_completes_it(
     pictures: Path, expected: object, tmp_path: Path, options: str
 ) -> None:

@@ -28,7 +28,7 @@ def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_th
         assert content == expected, point
     report(f"{len(points)} points: {sorted({point.call for point in points})}")
     assert len(points) >= 100
-    assert {point.call for point in points} >= {"write", "pwrite64", "fsync", "fdatasync", "ftruncate"}
+    assert {point.call for point in points} >= {"write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate"}
 
 
 def test_the_kills_find_a_row_that_is_written_before_its_file(

@@ -54,6 +54,7 @@ def test_no_power_cut_loses_an_acknowledged_picture_or_leaves_a_row_without_its_
     [
         ("no fsync of the file", "a row whose file lies"),
         ("no fsync of the folder", "a row without its file"),
+        ("no syncfs", "a row without its file"),
         ("synchronous=OFF", "a lost acknowledgement"),
         ("synchronous=NORMAL", "a lost acknowledgement"),
         ("row before file", "a row without its file"),
