@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -116,7 +117,7 @@ class Settings:
         said = said[0].lower() + said[1:]
         remedy = 'write a list as ["a", "b"]' if first["type"] == "tuple_type" else f"correct `{dotted}`"
         return UsageError(
-            f"{where}: `{dotted}` = {json.dumps(first['input'], default=str)}: {said}",
+            f"{where}: `{dotted}` = {without_passwords(json.dumps(first['input'], default=str))}: {said}",
             hint=f"{remedy}, or remove it to use the default",
         )
 
@@ -128,6 +129,11 @@ def _known_keys(model: type[BaseModel], place: list[str]) -> list[str]:
             return []
         model = inner
     return list(model.model_fields)
+
+
+def without_passwords(text: str) -> str:
+    """The text with *** for the names and passwords in its addresses, as in http://me:word@proxy.example."""
+    return re.sub(r"//[^/@\s]*@", "//***@", text)
 
 
 def find(start: Path | None = None) -> Path:

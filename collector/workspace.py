@@ -97,6 +97,12 @@ class Workspace:
             return concept
         return known[name]
 
+    def described(self, name: str) -> Concept:
+        """What the concept `name` is, or would be if it is a new word; nothing is written."""
+        known = {row.name: row for row in concepts.all_concepts(self.catalog)}
+        tables = self.settings.concepts()
+        return known[name] if name in known and name not in tables else _described(name, tables.get(name))
+
     def lock(self, name: str, *, shared: bool = False, wait_s: float = 0.0) -> AbstractContextManager[None]:
         """The named lock of a step that must be alone here; raises `Busy` and says who holds it."""
         return named_lock(self.data / "locks", name, shared=shared, wait_s=wait_s)

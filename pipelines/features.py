@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from collector.catalog import images as image_rows
+from collector.decoding import FORMATS, upright_rgb
 from collector.errors import CollectError
-from collector.intake import FORMATS, upright_rgb
 from collector.store import Preview
 from collector.workspace import Workspace
 from pipelines import parquet

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from collector.catalog import consensus, labels, models, now, pools
+from collector.catalog import consensus, labels, models, now, pools, sightings
 from collector.catalog.consensus import Settled
 from collector.catalog.labels import Current
-from collector.catalog.models import Origin, SnapshotRow
+from collector.catalog.models import SnapshotRow
+from collector.catalog.sightings import Seen
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Concept, Summary
+from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from pipelines import parquet
 from pipelines.config import SnapshotConfig
@@ -129,7 +131,7 @@ def snapshot(ws: Workspace, concept: str | None = None) -> SnapshotSummary:
         unlicensed=unlicensed,
         changed=changed,
         next="collect train-baseline",
-        warnings=(f"{unlicensed:.0%} of the images have no license: never publish them",) if unlicensed else (),
+        warnings=_warnings(unlicensed, excluded),
     )
 
 
@@ -190,7 +192,8 @@ def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list
     aside = pools.duplicates(ws.catalog)
     pool = {row.image: row for row in pools.members(ws.catalog, concept.name)}
     splits = pools.splits(ws.catalog, concept.name)
-    origins = models.origins(ws.catalog, concept.name)
+    accepted = ws.section(CrawlConfig).license
+    origins = sightings.origins(ws.catalog, concept.name, accepted)
     answers: dict[str, dict[str, Current]] = {}
     for answer in labels.current(ws.catalog, concept.name):
         if answer.label is not None:
@@ -207,6 +210,8 @@ def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list
             excluded["not-in-pool"] += 1
         elif image not in origins:
             excluded["no-origin"] += 1
+        elif refusal := origins[image].refusal(accepted):
+            excluded[refusal] += 1
         elif reason := _unusable(settled, concept, config) or (_seen(given, config) if held_out else ""):
             excluded[reason] += 1
         else:
@@ -231,11 +236,11 @@ def _seen(given: Sequence[Current], config: SnapshotConfig) -> str:
     return "too-few-annotators" if len(given) < config.min_annotators else ""
 
 
-def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Current], origin: Origin) -> ManifestRow:
+def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Current], seen: Seen) -> ManifestRow:
     assert settled.label is not None
-    if not origin.url.startswith(("http://", "https://")):
-        # Where a folder lies on this machine is nobody else's business, and would give equal content another digest.
-        origin = origin._replace(source_id="", url="")
+    found = seen.found
+    # Where a folder lies on this machine is nobody else's business, and would give equal content another digest.
+    public = found.url.startswith(("http://", "https://"))
     return ManifestRow(
         image=settled.image,
         split=split,
@@ -247,8 +252,27 @@ def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Cur
         group=settled.image,
         role=role,
         tier=tier,
-        **{name: getattr(origin, name) for name in Origin._fields[1:]},
+        source=found.source,
+        source_id=found.source_id if public else "",
+        url=found.url if public else "",
+        page=found.page,
+        title=found.title,
+        creator=found.creator,
+        creator_url=found.creator_url,
+        license=found.license.code,
+        license_version=found.license.version,
+        license_url=found.license.url,
+        license_evidence=found.license.evidence,
     )
+
+
+def _warnings(unlicensed: float, excluded: dict[str, int]) -> tuple[str, ...]:
+    said = [f"{unlicensed:.0%} of the images have no license: never publish them"] if unlicensed else []
+    if changed := excluded.get("license-changed"):
+        said.append(f"{changed} images are left out: their source now states a license that `crawl.license` refuses")
+    if withdrawn := excluded.get("withdrawn"):
+        said.append(f"{withdrawn} images are left out: their source has withdrawn them")
+    return tuple(said)
 
 
 def _refuse_gaps(ws: Workspace, concept: Concept, manifest: Manifest, left_out: str) -> None:

@@ -15,6 +15,7 @@ from collector.dedup import DedupSummary
 from collector.importing import ImportSummary
 from collector.negatives import NegativesSummary
 from collector.records import Summary
+from collector.spiders.recheck import RecheckSummary
 from collector.spiders.runner import CrawlSummary, SourcesSummary
 from collector.splits import draw
 from collector.workspace import Workspace
@@ -28,6 +29,7 @@ from pipelines.evaluate import EvaluateSummary
 from pipelines.init import InitSummary
 from pipelines.prelabel import PrelabelSummary
 from pipelines.reports.build import ReportSummary
+from pipelines.reports.credits import CreditsSummary
 from pipelines.snapshot import SnapshotSummary
 from pipelines.status import StatusSummary
 from pipelines.train import RunSummary
@@ -41,6 +43,7 @@ SUMMARIES: dict[str, type[Summary]] = {
     "sources": SourcesSummary,
     "dedup": DedupSummary,
     "negatives": NegativesSummary,
+    "recheck": RecheckSummary,
     "label start": StartSummary,
     "label stop": StopSummary,
     "label push": PushSummary,
@@ -50,6 +53,7 @@ SUMMARIES: dict[str, type[Summary]] = {
     "train-baseline": RunSummary,
     "evaluate": EvaluateSummary,
     "prelabel": PrelabelSummary,
+    "credits": CreditsSummary,
     "report": ReportSummary,
     "status": StatusSummary,
     "doctor": DoctorSummary,

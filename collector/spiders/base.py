@@ -1,275 +1,278 @@
-"""`ImageSpider`: what every source shares, so that a source only has to implement `search`.
+"""`ImageSpider`: what every source shares, so that a source only has to implement `page`.
 
 A spider walks through the answers of its source and judges every candidate without a request where it can: stored
-already, license, excluded words, refused earlier for good. What remains takes a place of the budget, is fetched by
-Scrapy, goes through intake in a worker thread, and reports what became of its place. Nothing is dropped silently: a
-candidate that is not stored is one rejection row.
+already, license, excluded words, facets, caps, refused earlier for good. What remains takes a place of the budget, is
+fetched by Scrapy, goes through intake, and reports what became of its place. Nothing is dropped silently: a candidate
+that is not stored is one rejection row.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
-from scrapy import Request, Spider
-from scrapy.exceptions import (
-    DownloadCancelledError,
-    DownloadTimeoutError,
-    IgnoreRequest,
-    ResponseDataLossError,
-    StopDownload,
-)
+from scrapy.crawler import Crawler
 from scrapy.http import Response
-from scrapy.spidermiddlewares.httperror import HttpError
-from twisted.python.failure import Failure
+from scrapy.utils.misc import load_object
 
 from collector import licenses
-from collector.catalog import images
-from collector.intake import take_in
-from collector.records import Concept, Known, Outcome, Rejected, Sighting
-from collector.spiders.budget import Budget
-from collector.spiders.middlewares import PICTURE, HostAsksToWait
-from collector.spiders.settings import API_BYTES
-from collector.workspace import Workspace
+from collector.catalog import crawls, images
+from collector.records import Kept, Known, License, Outcome, Rejected, Sighting
+from collector.spiders import reasons
+from collector.spiders.asking import Asking, NothingToAsk, SchemaDrift, SourceDown
+from collector.spiders.config import CrawlConfig, SourceConfig
+from collector.spiders.job import Job
+from collector.spiders.middlewares import PICTURE
+from collector.spiders.refusals import reason_of
+from collector.spiders.search import Candidate, Page, Search
 
-T = TypeVar("T")
-TRANSIENT = ("timeout", "http-error", "connection", "robots")
-"""Refusals that the next run looks at again; all other refusals of a file are final."""
-
-
-class SourceDown(Exception):
-    """The source cannot be asked any further; the message says why."""
+__all__ = ["ImageSpider", "Job", "NothingToAsk", "Page", "SchemaDrift", "SourceDown"]
+PLACEHOLDER = 4  # addresses of one host that show the same bytes under different names
+PICTURE_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 
 
-@dataclass
-class Job:
-    """One crawl: what its spiders share. `ended` tells why each source stopped; `planned` is filled by a dry run."""
+class ImageSpider(Asking):
+    """Base of all spiders. A subclass sets `name`, `gives` and `terms`, and implements `page`.
 
-    ws: Workspace
-    concept: Concept
-    queries: tuple[tuple[str, str], ...]
-    preset: str
-    budget: Budget
-    workers: ThreadPoolExecutor
-    progress: Callable[[str, int, int], None]
-    dry_run: bool = False
-    ended: dict[str, str] = field(default_factory=dict)
-    down: set[str] = field(default_factory=set)
-    looked_at: int = 0
-    planned: list[str] = field(default_factory=list)
-    error: Exception | None = None
+    `limits` says how much the source gives, `key` names the environment variable of its API key. With `spread`, every
+    process of a crawl runs the spider, for the hosts that are its own; else one does. With `looks_inside`, candidates
+    without a license are fetched and judged by `license_inside`.
+    """
 
-    async def in_worker(self, function: Callable[..., T], *args: Any) -> T:
-        """Run something that decodes or writes off the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, function, *args)
+    gives: ClassVar[str]
+    terms: ClassVar[str]
+    limits: ClassVar[str] = ""
+    base: ClassVar[str] = ""
+    spread: ClassVar[bool] = False
+    looks_inside: ClassVar[bool] = False
 
-    def fail(self, error: Exception) -> None:
-        """Stop the whole crawl because of an error that is not one picture's: a full disk, or a mistake of ours."""
-        self.error = self.error or error
-        self.budget.close()
-
-
-class ImageSpider(Spider):
-    """Base of all spiders. A subclass sets `name`, `gives` and `terms`, and implements `search`."""
-
-    gives: str
-    terms: str
-
-    def __init__(self, job: Job, base_url: str) -> None:
+    def __init__(self, job: Job, config: SourceConfig) -> None:
         super().__init__(self.name)
         self.job = job
-        self.base_url = base_url
-        self.stored = images.seen_images(job.ws.catalog, job.concept.name, self.name)
-        self.elsewhere = images.stored_files(job.ws.catalog, self.name)
-        self.refused = images.refused_for(job.ws.catalog, job.concept.name, self.name)
+        self.config: Any = config
+        self.base_url = (config.base_url or self.base).rstrip("/").removesuffix("/v1").rstrip("/")
         self.handled: set[str] = set()
 
-    def search(self, words: str) -> AsyncIterator[Sighting]:
-        """Candidates for a search, best first; raises `SourceDown` when the source cannot be asked."""
-        raise TypeError(f"{type(self).__name__} does not implement `search`")
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> ImageSpider:
+        """As Scrapy's; without a `job`, which is how `scrapy crawl` makes spiders, the spider gets one of its own."""
+        if not kwargs.get("job"):
+            kwargs = load_object(crawler.settings["COLLECT_JOB"])(crawler, cls, kwargs)
+        return super().from_crawler(crawler, *args, **kwargs)
+
+    async def page(self, words: str, cursor: Any) -> Page:
+        """The search results at `cursor`, best first; None is the beginning.
+
+        Cursors are kept for days: a page must be found by its cursor alone.
+
+        Raises:
+            SourceDown: the source cannot be asked.
+            NothingToAsk: it has nothing for these words.
+        """
+        raise TypeError(f"{type(self).__name__} does not implement `page`")
 
     def verify(self, found: Sighting, data: bytes) -> Rejected | None:
         """Whether downloaded bytes are what the source promised; called in a worker thread."""
         return None
 
+    def license_inside(self, found: Sighting, data: bytes) -> License:
+        """The license that the bytes themselves state; called in a worker thread where `looks_inside` is set."""
+        return found.license
+
+    async def recheck(self, found: Sighting) -> Sighting | None:
+        """What the source says today of a picture that it showed once; None when it has it no more."""
+        raise NotImplementedError
+
+    def asks(self, words: str) -> str:
+        """What tells one search from another beside words, license and facets: for lists, which file it was."""
+        return words
+
     # -- from the search to the request -----------------------------------------------------------------------------
 
-    async def start(self) -> AsyncIterator[Request]:
-        """A request for every candidate that is wanted, as long as the budget has places."""
-        budget = self.job.budget
+    async def start(self) -> AsyncIterator[Any]:
+        """Take a place of the budget for every wanted candidate and send it on its way."""
+        flights: set[asyncio.Task[None]] = set()
+        job = self.job
         try:
-            async for found in self._candidates():
-                if not await self._wanted(found):
-                    continue
-                if self.job.dry_run:
-                    self.job.planned.append(f"{self.name}  {found.license.code}  {found.url}  {found.title}")
-                    continue
-                if not await budget.take(self.name):
+            async for candidate in self._candidates():
+                found = candidate.found
+                if not await self._wanted(candidate):
+                    await candidate.settled()
+                elif job.dry_run:
+                    job.planned.append(f"{self.name}  {found.license.code}  {found.url}  {found.title}")
+                elif await job.budget.take(self.name):
+                    job.count(found, +1)
+                    flight = asyncio.create_task(self._fly(candidate))
+                    flights.add(flight)
+                    flight.add_done_callback(flights.discard)
+                else:
                     self._end("")
-                    return
-                if known := self.elsewhere.get((found.source_id, found.url)):
-                    await self._store_known(found, known)
-                    continue
-                yield self._request(found)
-            self._end("it has no more to give")
+                    break
+        except NothingToAsk as error:
+            self._end(str(error))
         except SourceDown as error:
-            self.job.down.add(self.name)
+            job.down.add(self.name)
             self._end(str(error))
         except Exception as error:
             self._end("an error")
-            self.job.fail(error)
+            job.fail(error)
+        finally:
+            await asyncio.gather(*flights)
+            job.budget.leave(self.name)
+        for item in list[Any]():  # Scrapy wants a generator, and gets nothing: intake is our pipeline
+            yield item
 
-    async def _candidates(self) -> AsyncIterator[Sighting]:
-        """Sightings of all queries, one of each in turn; each source id once."""
-        turns = [(label, words, self.search(words)) for label, words in self.job.queries]
+    async def _candidates(self) -> AsyncIterator[Candidate]:
+        """Candidates of all queries, one of each in turn; each source id once."""
+        queries = self.job.queries[:1] if self.job.dry_run else self.job.queries
+        searches = [self._search(words) for _, words in queries]
+        turns = [
+            (label, words, search.candidates(self.handled, first_page_only=self.job.dry_run))
+            for (label, words), search in zip(queries, searches, strict=True)
+        ]
         while turns:
             for turn in list(turns):
-                label, words, answers = turn
-                found = await anext(answers, None)
-                if found is None:
+                label, words, candidates = turn
+                candidate = await anext(candidates, None)
+                if candidate is None:
                     turns.remove(turn)
-                elif found.source_id not in self.handled:
-                    self.handled.add(found.source_id)
-                    self.job.looked_at += 1
-                    yield self._placed(found, label, words)
+                    continue
+                self.job.seen[self.name] += 1
+                found = candidate.found
+                placed = replace(found, concept=self.job.concept.name, label=found.label or label, query=words)
+                yield candidate._replace(found=placed)
+        self._end("; ".join(dict.fromkeys(filter(None, (search.ended for search in searches)))))
 
-    def _placed(self, found: Sighting, label: str, words: str) -> Sighting:
-        return replace(found, concept=self.job.concept.name, label=label, query=words)
+    def _search(self, words: str) -> Search:
+        job, crawl = self.job, self.job.ws.section(CrawlConfig)
+        told = [self.asks(words), job.preset, job.allowed, repr(job.facets), crawl.per_creator, crawl.per_site]
+        asked = hashlib.sha256(json.dumps([*told, job.concept.exclude, job.shard], default=str).encode()).hexdigest()
+        catalog, concept = job.ws.catalog, job.concept.name
+        before = crawls.progress(catalog, concept, self.name, asked)
+        afresh = before.exhausted or job.dry_run or bool(job.options.get("retry_failed"))
+        stop_after = int(job.options.get("until_known") or (crawl.until_known if before.exhausted else 0))
+        return Search(
+            lambda cursor: self.page(words, cursor),
+            lambda found: crawls.known_of(catalog, concept, self.name, found),
+            lambda to: None if job.dry_run else crawls.reached(catalog, concept, self.name, asked, to),
+            cursor=None if afresh else before.cursor,
+            until_known=0 if job.options.get("retry_failed") else stop_after,
+        )
 
-    async def _wanted(self, found: Sighting) -> bool:
+    async def _wanted(self, candidate: Candidate) -> bool:
         """Judge a candidate without asking for its file."""
-        if found.source_id in self.stored:
+        found, known = candidate.found, candidate.known
+        if found.source_id in known.stored:
             return False
-        why = licenses.judge(found.license, self.job.preset) or self._excluded(found) or _bad_address(found)
+        earlier = known.refused.get(found.source_id, set())
+        why = self.judge(found) or self.job.over_cap(found)
         if why is not None:
-            if not self.job.dry_run:
-                await self.job.in_worker(self._refuse, found, why)
+            if why.reason not in earlier and not self.job.dry_run:
+                await asyncio.wrap_future(self.job.intake.reject(found, why))
+            self.job.refused[self.name] += 1
             return False
-        earlier = self.refused.get(found.source_id, set())
-        return all(reason in TRANSIENT or _judged_from_answer(reason) for reason in earlier)
+        again = bool(self.job.options.get("retry_failed"))
+        return all(reasons.is_judged_anew(reason) or (again and reasons.is_transient(reason)) for reason in earlier)
+
+    def judge(self, found: Sighting) -> Rejected | None:
+        """Why a candidate is not wanted, from what its source says of it; None when it is."""
+        why = licenses.judge(found.license, self.job.allowed)
+        if why is not None and not (self.looks_inside and found.license.code == "missing"):
+            return why
+        return self._excluded(found) or _bad_address(found) or self.job.facets.of_answer(found)
 
     def _excluded(self, found: Sighting) -> Rejected | None:
         title = found.title.casefold()
         word = next((word for word in self.job.concept.exclude if word.casefold() in title), None)
         return Rejected("excluded-word", f"the title has `{word}`") if word else None
 
-    def _request(self, found: Sighting) -> Request:
-        return Request(
-            found.url,
-            callback=self.keep,
-            errback=self.refuse,
-            cb_kwargs={"found": found},
-            headers={"Accept": "image/*", "Accept-Encoding": "identity"},
-            meta={PICTURE: True},
-            dont_filter=True,
-        )
-
     def _end(self, why: str) -> None:
-        self.job.ended[self.name] = why
+        self.job.ended.setdefault(self.name, why)
         self.job.budget.leave(self.name)
 
-    # -- from the response to the catalog ---------------------------------------------------------------------------
+    # -- from the request to the catalog ----------------------------------------------------------------------------
 
-    async def keep(self, response: Response, found: Sighting) -> None:
-        """Give downloaded bytes to intake."""
-        await self._settle(self._take_in, response.body, found)
-
-    async def refuse(self, failure: Failure) -> None:
-        """Write down why a file could not be fetched."""
-        found: Sighting = failure.request.cb_kwargs["found"]  # type: ignore[attr-defined]
-        await self._settle(self._refuse, found, reason_of(failure.value))
-
-    async def _store_known(self, found: Sighting, image: str) -> None:
-        await self._settle(self._see_again, found, image)
-
-    async def _settle(self, work: Callable[..., Outcome], *args: Any) -> None:
-        outcome: Outcome = Rejected("error")
+    async def _fly(self, candidate: Candidate) -> None:
+        """Everything that happens to a candidate that has a place."""
+        job, found = self.job, candidate.found
+        fills = False
         try:
-            outcome = await self.job.in_worker(work, *args)
+            image = candidate.known.elsewhere.get(found.source_id)
+            if image is not None:
+                outcome: Outcome = await asyncio.wrap_future(job.intake.again(image, found))
+            else:
+                outcome = await self._fetch(found)
+            fills = isinstance(outcome, Kept) or (isinstance(outcome, Known) and outcome.new_here)
+            if isinstance(outcome, Known) and await asyncio.to_thread(self._is_placeholder, outcome.image):
+                fills = False
         except Exception as error:
-            self.job.fail(error)
-        budget = self.job.budget
-        budget.settle(self.name, outcome)
-        self.job.progress(f"crawling {self.job.concept.name}: {self.name}", len(budget.held), budget.limit)
+            job.fail(error)
+        job.refused[self.name] += not fills
+        job.budget.settle(self.name, fills=fills)
+        if not fills:
+            job.count(found, -1)
+        if job.error is None:
+            await candidate.settled()
+        job.progress(self.name, job)
 
-    def _take_in(self, data: bytes, found: Sighting) -> Outcome:
-        why = self.verify(found, data)
-        return take_in(self.job.ws, data, found) if why is None else self._refuse(found, why)
+    async def _fetch(self, found: Sighting) -> Outcome:
+        intake = self.job.intake
+        why = Rejected("dead-link")
+        for url in (found.url, *found.facts.get("fallbacks", ())):
+            got = await self._download(url)
+            if isinstance(got, Response):
+                final = got.url if got.url != url else ""
+                found = replace(found, url=url, final_url=final)
+                judged = await self._look_inside(found, got.body)
+                if isinstance(judged, Rejected):
+                    return await asyncio.wrap_future(intake.reject(found, judged))
+                self.job.waiting += 1
+                try:
+                    return await asyncio.wrap_future(intake.take(got.body, judged, self._check(judged)))
+                finally:
+                    self.job.waiting -= 1
+            why = got
+            if why.reason != "dead-link":
+                break
+        return await asyncio.wrap_future(intake.reject(found, why))
 
-    def _see_again(self, found: Sighting, image: str) -> Outcome:
-        images.add_sighting(self.job.ws.catalog, image, found)
-        return Known(image)
-
-    def _refuse(self, found: Sighting, why: Rejected) -> Rejected:
-        if why.reason not in self.refused.get(found.source_id, ()):
-            images.reject(self.job.ws.catalog, found, why)
-        return why
-
-    # -- asking an API ----------------------------------------------------------------------------------------------
-
-    async def api(
-        self, path: str, params: Mapping[str, object], headers: Mapping[str, str] | None = None
-    ) -> dict[str, Any]:
-        """The JSON object that the source's API answers.
-
-        APIs are made for programs, so robots.txt is not asked (that of Commons closes /w/ to all); the pauses that
-        a source asks for hold here as well. Raises `SourceDown`.
-        """
-        engine = self.crawler.engine
-        assert engine is not None
-        request = Request(
-            f"{self.base_url}{path}?{urlencode({key: str(value) for key, value in params.items()})}",
-            headers={"Accept": "application/json", **(headers or {})},
-            meta={
-                "dont_obey_robotstxt": True,
-                "dont_redirect": True,  # a token must not travel to another host
-                "download_slot": f"{self.name} API",
-                "download_maxsize": API_BYTES,
-            },
-            dont_filter=True,
-        )
+    async def _download(self, url: str) -> Response | Rejected:
         try:
-            response = await engine.download_async(request)
-        except HostAsksToWait as error:
-            raise SourceDown(str(error)) from error
+            response = await self.get(url, headers=PICTURE_HEADERS, **{PICTURE: True})
         except Exception as error:
-            raise SourceDown(f"it does not answer ({reason_of(error).detail})") from error
-        if response.status == 429:
-            raise SourceDown("its limit of requests is reached (HTTP 429)")
-        try:
-            body = json.loads(response.body)
-        except ValueError:
-            body = None
-        if response.status != 200 or not isinstance(body, dict):
-            raise SourceDown(f"it answered HTTP {response.status}: {response.body[:120].decode('utf-8', 'replace')}")
-        return body
+            return reason_of(error)
+        return reasons.of_status(response.status) or response
 
+    async def _look_inside(self, found: Sighting, data: bytes) -> Sighting | Rejected:
+        """Ask the spider what it thinks of the bytes, in a thread, if it thinks anything of them."""
+        if type(self).verify is not ImageSpider.verify and (why := await asyncio.to_thread(self.verify, found, data)):
+            return why
+        if self.looks_inside and found.license.code == "missing":
+            license = await asyncio.to_thread(self.license_inside, found, data)
+            found = replace(found, license=license)
+            return licenses.judge(license, self.job.allowed) or found
+        return found
 
-def reason_of(error: BaseException | None) -> Rejected:
-    """The fixed word, and the detail, for an error of the download."""
-    detail = f"{type(error).__name__}: {error}"[:300]
-    if isinstance(error, HttpError):
-        status = error.response.status
-        return Rejected("dead-link" if status in (404, 410) else "http-error", f"HTTP {status}")
-    if isinstance(error, StopDownload):
-        return Rejected("opted-out", "the X-Robots-Tag header opts out")
-    if isinstance(error, HostAsksToWait):
-        return Rejected("http-error", str(error))
-    if isinstance(error, IgnoreRequest):
-        robots = "robots.txt" in str(error)  # Scrapy has one class for this and for too many redirects
-        return Rejected("robots" if robots else "http-error", str(error))
-    if isinstance(error, DownloadTimeoutError):
-        return Rejected("timeout", detail)
-    if isinstance(error, DownloadCancelledError):  # Scrapy cancels a download for its size only
-        return Rejected("too-large", detail)
-    if isinstance(error, ResponseDataLossError):
-        return Rejected("connection", f"the body was cut short: {error}"[:300])
-    return Rejected("connection", detail)
+    def _check(self, found: Sighting) -> Any:
+        facets = self.job.facets
+        return (lambda decoded: facets.of_picture(decoded, dict(found.facts))) if facets.needs_picture else None
+
+    def _is_placeholder(self, image: str) -> bool:
+        """Whether an image is what a host shows in place of pictures that are gone; if so, it is buried."""
+        places = crawls.places_of(self.job.ws.catalog, image)
+        names = {place.title for place in places} | {place.creator for place in places}
+        hosts = [crawls.host_of(place.final_url or place.url) for place in places]
+        if len({place.url for place in places}) < PLACEHOLDER or len(set(hosts)) > 1 or 1 < len(names) < PLACEHOLDER:
+            return False
+        if images.bury(self.job.ws.catalog, image, "placeholder"):
+            first = next(place for place in places if place.concept == self.job.concept.name)
+            self.job.budget.bury(first.source)
+        return True
 
 
 def _bad_address(found: Sighting) -> Rejected | None:
@@ -279,8 +282,3 @@ def _bad_address(found: Sighting) -> Rejected | None:
     except ValueError:
         fine = False
     return None if fine else Rejected("bad-address", found.url[:300])
-
-
-def _judged_from_answer(reason: str) -> bool:
-    """Whether a refusal came from the answer alone: it has just been judged anew, under today's settings."""
-    return reason.startswith("license-") or reason in ("excluded-word", "bad-address")

@@ -1,35 +1,34 @@
 """`crawl`: fetch license-clean images of a concept until it holds as many as were asked for.
 
-Scrapy runs in a child process (process.py), because its reactor cannot be started twice in one; so a notebook can
-crawl as often as it likes, and the memory goes back. All that the child learns is in the catalog when it ends.
+Scrapy runs in child processes (process.py, children.py), because its reactor cannot be started twice in one; so a
+notebook can crawl as often as it likes, and the memory goes back. All that they learn is in the catalog when they end.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import re
-import subprocess
-import sys
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from collector import errors
-from collector.catalog import images
-from collector.config import PREFIX, Settings
-from collector.errors import CollectError, ServiceDown, UsageError
-from collector.licenses import check_preset
+from collector import durable, licenses
+from collector.catalog import crawls
+from collector.catalog.database import now
+from collector.errors import ServiceDown, UsageError
 from collector.records import Concept, Summary
-from collector.spiders.config import CrawlConfig
-from collector.spiders.sources import NAMES, SourcesSummary, choose, sources
+from collector.spiders import lists
+from collector.spiders.children import file_name, run
+from collector.spiders.config import CrawlConfig, SourcesConfig
+from collector.spiders.facets import Facets
+from collector.spiders.reasons import TRANSIENT
+from collector.spiders.sources import SourcesSummary, choose, names, sources
 from collector.workspace import Workspace
 
-__all__ = ["CrawlSummary", "SourcesSummary", "crawl", "sources"]
-STOP_S = 5.0
+__all__ = ["CrawlSummary", "Facets", "SourcesSummary", "crawl", "sources"]
+MOST_HOSTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +36,10 @@ class CrawlSummary(Summary):
     """What crawling has given a concept so far: seen = kept + repeats + all of `rejected`.
 
     `kept` are distinct images, `repeats` places that showed one of them again, `new` the images of this run.
-    `sources` and `licenses` count an image where it was seen first. `planned` is for a dry run: what would be fetched.
-    `down` are sources that stopped answering before `limit` was reached: the same command continues later.
+    `sources`, `licenses` and `hosts` count an image where it was seen first; of hosts, the 20 with most images.
+    `planned`, `asked` and `notes` are for a dry run: what would be fetched, which searches were sent, what sources
+    made of the words. `down` are sources that stopped answering before `limit` was reached: the same command continues
+    later. `binds` is what the crawl waited for most: processor, disk, network or searches.
     """
 
     concept: str
@@ -50,8 +51,18 @@ class CrawlSummary(Summary):
     new: int
     sources: dict[str, dict[str, int]]
     licenses: dict[str, int]
+    hosts: dict[str, int]
+    seconds: float = 0.0
+    binds: str = ""
     planned: tuple[str, ...] = field(default=())
+    asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = field(default=())
     down: tuple[str, ...] = field(default=())
+
+    def for_people(self) -> dict[str, Any]:
+        """Without what is empty."""
+        shown = ("concept", "limit", "kept", "seen", "new")
+        return {name: value for name, value in self.as_json().items() if value or name in shown}
 
 
 def crawl(  # noqa: PLR0913  # one for each option of the command
@@ -62,7 +73,12 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
     sources: Sequence[str] | None = None,
     query: str | None = None,
     license: str | None = None,
+    commercial: bool = False,
+    modify: bool = False,
+    facets: Facets | None = None,
+    processes: int | None = None,
     dry_run: bool = False,
+    **options: Any,
 ) -> CrawlSummary:
     """Fetch images until `concept` holds `limit` from crawling; a word that is no concept yet becomes one.
 
@@ -73,7 +89,13 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
         sources: names of the sources to ask; default those that are enabled.
         query: search for this instead of the concept's own words.
         license: preset of licenses to accept; default `crawl.license`.
+        commercial: accept only licenses that allow commercial use.
+        modify: accept only licenses that allow modified copies.
+        facets: what the pictures must be like.
+        processes: crawling processes; default `crawl.processes`.
         dry_run: ask for one page of search results, fetch no file, and tell what would be fetched.
+        **options: `url` and `browser` for the source `site`, `urls` (files) for the source `urls`, `retry_failed`
+            to look again at what failed for the moment, `until_known` to end searches after so many known in a row.
 
     Raises:
         UsageError: an unknown or refused source, preset or limit.
@@ -84,10 +106,15 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
     limit = config.limit if limit is None else limit
     if limit < 1:
         raise UsageError(f"a limit of {limit} images cannot be fetched", hint="ask for 1 or more")
-    asked, warnings = choose(ws, sources)
-    preset = check_preset(license or config.license)
-    about = ws.concept(concept, create=True)
-    before = len(images.first_sightings(ws.catalog, about.name, NAMES))
+    asked, warnings = choose(ws, sources or _implied(options))
+    if files := options.get("urls"):
+        lists.check([Path(each) for each in files], ws.section(SourcesConfig).urls)
+    preset = licenses.check_preset(license or config.license)
+    allowed = licenses.allowed(preset, commercial=commercial, modify=modify)
+    about = ws.described(concept) if dry_run else ws.concept(concept, create=True)
+    known = names(ws)
+    first = crawls.first_seen(ws.catalog, about.name, known)
+    before, began = len(first), time.monotonic()
     told: dict[str, Any] = {}
     if before < limit or dry_run:
         order = {
@@ -95,18 +122,33 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
             "concept": about.name,
             "queries": _queries(about, query),
             "sources": asked,
+            "known_sources": list(known),
+            "kept": Counter(row[0] for row in first),
             "license": preset,
+            "allowed": allowed,
+            "facets": asdict(facets or Facets()),
+            "options": options,
             "limit": limit,
             "dry_run": dry_run,
         }
-        with ws.lock(f"crawl-{_file_name(about.name)}"):
+        with ws.lock(f"crawl-{file_name(about.name)}"):
             ws.progress(f"crawling {about.name}: {', '.join(asked)}", before, limit)
-            told = _run(ws, order)
-    summary = _summary(ws, about, before, limit, told)
-    if told and not told["looked_at"] and set(told["down"]) == set(asked):
+            told = run(ws, order, processes=1 if dry_run else processes or config.processes)
+    seconds = round(time.monotonic() - began, 3)
+    summary = replace(_summary(ws, about, before, limit, told), seconds=seconds)
+    if told and not told["seen"] and set(told["down"]) == set(asked):
         why = "; ".join(f"{name}: {reason}" for name, reason in sorted(told["ended"].items()))
         raise ServiceDown(f"no source can be asked: {why}", hint="check the network, then run the same command again")
-    return _warned(summary, warnings, told)
+    summary = _warned(summary, warnings, told)
+    if told and not dry_run:
+        _log(ws, summary, told)
+    return summary
+
+
+def _implied(options: Mapping[str, Any]) -> list[str] | None:
+    """The source that options speak to, where they speak to one."""
+    implied = [name for name, option in (("site", "url"), ("urls", "urls")) if options.get(option)]
+    return implied or None
 
 
 def _queries(about: Concept, query: str | None) -> list[tuple[str, str]]:
@@ -115,100 +157,48 @@ def _queries(about: Concept, query: str | None) -> list[tuple[str, str]]:
     return [(label, words) for label, several in about.queries.items() for words in several]
 
 
-def _file_name(concept: str) -> str:
-    """A concept's name where it can be a file's name, else its hash."""
-    plain = re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,60}", concept)
-    return concept if plain else hashlib.sha256(concept.encode()).hexdigest()[:16]
-
-
-def _run(ws: Workspace, order: dict[str, Any]) -> dict[str, Any]:
-    """Run the child to its end, pass its progress on, and return what it told last."""
-    log = ws.data / "logs" / f"crawl-{_file_name(order['concept'])}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("ab") as errors_to,
-        subprocess.Popen(
-            [sys.executable, "-m", "collector.spiders.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors_to,
-            env=child_environment(ws.settings),
-            start_new_session=True,  # Ctrl-C reaches us only, and we stop the child in order
-        ) as child,
-    ):
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            child.stdin.write(json.dumps({**order, "log": str(log)}).encode() + b"\n")
-            child.stdin.flush()
-            for line in child.stdout:
-                told: dict[str, Any] = json.loads(line)
-                if told["event"] == "progress":
-                    ws.progress(told["text"], told["done"], told["total"])
-                elif told["event"] == "error":
-                    raise getattr(errors, told["kind"])(told["message"], hint=told["hint"])
-                else:
-                    return told
-        except BrokenPipeError:
-            pass  # it died before it read its order; explained below
-        except BaseException:
-            _stop(child)
-            raise
-        code = child.wait()
-    raise CollectError(
-        f"the crawling process stopped unexpectedly (exit {code})",
-        hint=f"what was fetched is saved, the same command continues; the log is {log}",
-    )
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    child.terminate()
-    try:
-        child.wait(STOP_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-
-
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Our environment with the settings that this workspace was opened with, so that the child reads the same."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    for dotted, name in settings.origin.items():
-        if name.startswith(PREFIX):
-            value: Any = settings.raw
-            for key in dotted.split("."):
-                value = value[key]
-            environ[name] = value if isinstance(value, str) else json.dumps(value)
-    package = str(Path(__file__).resolve().parents[2])
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environ.get("PYTHONPATH"))))
-    return environ
-
-
-def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: dict[str, Any]) -> CrawlSummary:
-    seen, kept, rejected = images.counts(ws.catalog, about.name, NAMES)
-    first = images.first_sightings(ws.catalog, about.name, NAMES).values()
-    by_source = Counter(source for source, _ in first)
+def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: Mapping[str, Any]) -> CrawlSummary:
+    known = names(ws)
+    tally = crawls.tally(ws.catalog, about.name, known)
+    first = crawls.first_seen(ws.catalog, about.name, known)
+    by_source = Counter(row[0] for row in first)
     return CrawlSummary(
         concept=about.name,
         limit=limit,
-        kept=kept,
-        seen=seen,
-        rejected=rejected,
-        repeats=seen - kept - sum(rejected.values()),
-        new=kept - before,
+        kept=tally.kept,
+        seen=tally.seen,
+        rejected=tally.rejected,
+        repeats=tally.seen - tally.kept - sum(tally.rejected.values()),
+        new=tally.kept - before,
         sources={
-            name: {"seen": found, "kept": by_source[name]}
-            for name in NAMES
-            if (found := images.counts(ws.catalog, about.name, [name])[0])
+            name: {"seen": each.seen, "kept": by_source[name], "refused": sum(each.rejected.values())}
+            for name in known
+            if (each := crawls.tally(ws.catalog, about.name, [name])).seen
         },
-        licenses=dict(sorted(Counter(code for _, code in first).items())),
+        licenses=dict(sorted(Counter(row[1] for row in first).items())),
+        hosts=dict(Counter(row[3] for row in first).most_common(MOST_HOSTS)),
+        binds=str(told.get("binds", "")),
         planned=tuple(told.get("planned", ())),
-        down=tuple(told.get("down", ())) if kept < limit else (),
+        asked={name: tuple(urls) for name, urls in told.get("asked", {}).items()} if told.get("planned") else {},
+        notes=tuple(f"{name}: {text}" for name, texts in told.get("notes", {}).items() for text in texts),
+        down=tuple(told.get("down", ())) if tally.kept < limit else (),
         next="collect dedup",
     )
 
 
-def _warned(summary: CrawlSummary, warnings: list[str], told: dict[str, Any]) -> CrawlSummary:
+def _warned(summary: CrawlSummary, warnings: list[str], told: Mapping[str, Any]) -> CrawlSummary:
     reasons = "; ".join(f"{name}: {why}" for name, why in sorted(told.get("ended", {}).items()) if why)
     if summary.kept < summary.limit and not summary.planned and reasons:
         warnings = [f"{summary.kept} of {summary.limit} images: {reasons}", *warnings]
+    later = sum(number for reason, number in summary.rejected.items() if reason in TRANSIENT)
+    if later and summary.kept < summary.limit:
+        again = f"`collect crawl {summary.concept} --retry-failed` looks at them again"
+        warnings = [*warnings, f"{later} files could not be fetched for the moment: {again}"]
     return replace(summary, warnings=tuple(warnings))
+
+
+def _log(ws: Workspace, summary: CrawlSummary, told: Mapping[str, Any]) -> None:
+    """Keep the figures of this run, and Scrapy's, as one JSON file."""
+    path = ws.data / "logs" / f"crawl-{file_name(summary.concept)}-{now().replace(':', '')}.json"
+    record = {"summary": summary.as_json(), "ended": told["ended"], "scrapy": told["stats"]}
+    durable.save(path, json.dumps(record, indent=1, default=str).encode())

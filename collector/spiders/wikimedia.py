@@ -1,65 +1,73 @@
 """Wikimedia Commons by the MediaWiki API: https://commons.wikimedia.org/w/api.php
 
-Its rules: a contact in the User-Agent, `maxlag`, Retry-After, at most two connections to the host of the files.
+Its rules: a contact in the User-Agent, `maxlag`, Retry-After, at most three API requests at once and two connections
+to the host of the files (https://www.mediawiki.org/wiki/Wikimedia_APIs/Rate_limits).
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping
-from html.parser import HTMLParser
+from collections.abc import Mapping
 from typing import Any
 
 from collector import licenses
 from collector.records import License, Rejected, Sighting
-from collector.spiders.base import ImageSpider, Job, SourceDown
+from collector.spiders.base import ImageSpider, Page, SourceDown
+from collector.spiders.facets import Facets
+from collector.spiders.reading import date, mapping, number, objects, plain, stated, text, wrong_digest
 
 BATCH = 50
 LAG_S, LAG_TRIES = 5.0, 5
-SEARCH: dict[str, object] = {
+MOST_PARTS = 50  # of one batch
+FILES: dict[str, object] = {
     "action": "query",
     "format": "json",
     "formatversion": 2,
-    "generator": "search",
-    "gsrnamespace": 6,
-    "gsrlimit": BATCH,
     "prop": "imageinfo",
     "iiprop": "url|size|mime|sha1|user|timestamp|extmetadata",
     "iiextmetadatalanguage": "en",
     "maxlag": 5,
 }
+SEARCH: dict[str, object] = {**FILES, "generator": "search", "gsrnamespace": 6, "gsrlimit": BATCH}
 
 
 class Wikimedia(ImageSpider):
     """Pictures of Wikimedia Commons, the originals, by its search."""
 
     name = "wikimedia"
-    gives = "photographs, art and scans of Wikimedia Commons in original size, up to 10,000 for one search"
+    gives = "photographs, art and scans of Wikimedia Commons in original size"
     terms = "each file its own free license; name author and license; set crawl.contact"
+    limits = "10,000 files for one search; 3 API requests and 2 file downloads at once"
 
-    def __init__(self, job: Job, base_url: str) -> None:
-        super().__init__(job, base_url)
-        self.sha1: dict[str, str] = {}
+    async def page(self, words: str, cursor: Any) -> Page:
+        """A batch of 50 files; the cursor is the API's `continue`.
 
-    async def search(self, words: str) -> AsyncIterator[Sighting]:
-        """Batches of 50 files; a batch may come in several parts, which belong together by page id."""
-        asked = {**SEARCH, "gsrsearch": f"{words} filetype:bitmap"}
-        more: Mapping[str, object] = {}
+        A batch may come in several parts, which belong together by page id: it is whole at `batchcomplete`.
+        """
+        asked = {**SEARCH, "gsrsearch": search_words(words, self.job.facets)}
         pages: dict[str, dict[str, Any]] = {}
+        more, parts = mapping(cursor), 0
         while True:
             answer = await self._ask({**asked, **more})
             for page in listed(answer):
                 pages.setdefault(str(page.get("pageid", "")), {}).update(page)
-            more = answer.get("continue") or {}
-            if "batchcomplete" in answer or not more:
-                for page in sorted(pages.values(), key=lambda page: int(page.get("index", 0))):
-                    if found := read_page(page):
-                        self.sha1[found.source_id] = str(page["imageinfo"][0].get("sha1") or "")
-                        yield found
-                pages.clear()
-                if not more or self.job.dry_run:
-                    return
+            more, parts = mapping(answer.get("continue")), parts + 1
+            if "batchcomplete" in answer:
+                break
+            if not more or parts == MOST_PARTS:
+                self.part(answer, "batchcomplete", bool)
+        ranked = sorted(pages.values(), key=lambda page: number(page.get("index")) or 0)
+        found = [found for page in ranked if (found := read_page(page))]
+        there = [page for page in ranked if "missing" not in page]
+        self.entries({"query": {"pages": there}}, "query.pages", "pageid", "title", "imageinfo")
+        infos = [info for page in there for info in objects(page.get("imageinfo"))]
+        self.entries({"imageinfo": infos}, "imageinfo", "url", "extmetadata")
+        return Page(found, more or None)
+
+    async def recheck(self, found: Sighting) -> Sighting | None:
+        """What Commons says of the file today."""
+        answer = await self._ask({**FILES, "pageids": found.source_id})
+        return next(filter(None, map(read_page, listed(answer))), None)
 
     async def _ask(self, params: Mapping[str, object]) -> dict[str, Any]:
         for _ in range(LAG_TRIES):
@@ -74,25 +82,28 @@ class Wikimedia(ImageSpider):
 
     def verify(self, found: Sighting, data: bytes) -> Rejected | None:
         """The sha1 that Commons states must be that of the bytes."""
-        stated = self.sha1.get(found.source_id)
-        actual = hashlib.sha1(data, usedforsecurity=False).hexdigest()
-        if not stated or stated == actual:
-            return None
-        return Rejected("hash-mismatch", f"Commons says sha1 {stated}, the bytes have {actual}")
+        return wrong_digest(found, data)
 
 
-def listed(answer: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+def search_words(words: str, facets: Facets) -> str:
+    """A search in the words of CirrusSearch (https://www.mediawiki.org/wiki/Help:CirrusSearch#File_properties)."""
+    least = facets.min_side - 1
+    size = [f"filew:>{least}", f"fileh:>{least}"] if facets.min_side else []
+    return " ".join([words, "filetype:bitmap", *size])
+
+
+def listed(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The pages of an answer: a list in format version 2, an object by page id in version 1."""
-    pages = (answer.get("query") or {}).get("pages") or ()
-    return pages.values() if isinstance(pages, dict) else pages
+    pages = mapping(answer.get("query")).get("pages")
+    return objects(list(pages.values()) if isinstance(pages, dict) else pages)
 
 
 def read_page(page: Mapping[str, Any]) -> Sighting | None:
     """A page as a sighting; None for a page whose file is missing."""
-    info = (page.get("imageinfo") or [{}])[0]
+    info = next(iter(objects(page.get("imageinfo"))), {})
     if not info.get("url") or "pageid" not in page:
         return None
-    about = info.get("extmetadata") or {}
+    about = mapping(info.get("extmetadata"))
     artist, link = plain(_value(about, "Artist"))
     wanted, other_link = plain(_value(about, "Attribution"))  # how the author wants to be named
     return Sighting(
@@ -101,16 +112,25 @@ def read_page(page: Mapping[str, Any]) -> Sighting | None:
         url=str(info["url"]),
         license=read_license(about),
         page=str(info.get("descriptionurl") or ""),
-        title=str(page.get("title") or "").removeprefix("File:"),
+        title=text(page.get("title")).removeprefix("File:"),
         creator=wanted or artist,
         creator_url=link or other_link,
+        facts=stated(
+            width=number(info.get("width")),
+            height=number(info.get("height")),
+            bytes=number(info.get("size")),
+            sha1=str(info.get("sha1") or ""),
+            date=date(plain(_value(about, "DateTimeOriginal"))[0]),
+            restrictions=_value(about, "Restrictions"),
+            tags=list(filter(None, _value(about, "Categories").split("|"))),
+        ),
     )
 
 
 def read_license(about: Mapping[str, Any]) -> License:
     """The license of a file: its code, confirmed by its URL; public domain has a code, or is not copyrighted.
 
-    "No restrictions" (Flickr Commons) has neither code nor a URL that we know, and is refused.
+    "No restrictions" (Flickr Commons) has no code, and its URL is that of no license: it is refused.
     """
     names = ("License", "LicenseUrl", "LicenseShortName", "Copyrighted", "Restrictions")
     told = {name: _value(about, name) for name in names}
@@ -123,29 +143,5 @@ def read_license(about: Mapping[str, Any]) -> License:
     return licenses.from_code(code, url=url, evidence=evidence)
 
 
-def plain(markup: str) -> tuple[str, str]:
-    """(text without tags, address of the first link) of a piece of HTML."""
-    reader = _Text()
-    reader.feed(markup)
-    reader.close()
-    return " ".join("".join(reader.words).split()), reader.link
-
-
-class _Text(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.words: list[str] = []
-        self.link = ""
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        address = dict(attrs).get("href") or ""
-        address = f"https:{address}" if address.startswith("//") else address
-        if tag == "a" and not self.link and address.startswith(("http://", "https://")):
-            self.link = address
-
-
 def _value(about: Mapping[str, Any], name: str) -> str:
-    return str((about.get(name) or {}).get("value") or "")
+    return str(mapping(about.get(name)).get("value") or "")

@@ -13,6 +13,7 @@ from collector.errors import CollectError
 from pipelines.cli import (
     agreement,
     crawl,
+    credits,
     dedup,
     demo,
     doctor,
@@ -22,6 +23,7 @@ from pipelines.cli import (
     label,
     negatives,
     prelabel,
+    recheck,
     report,
     snapshot,
     sources,
@@ -31,10 +33,10 @@ from pipelines.cli import (
 
 SECTIONS = {
     "Start": [init.command, doctor.command, status.command, demo.command],
-    "Collect": [sources.command, crawl.command, import_.command, dedup.command, negatives.command],
+    "Collect": [sources.command, crawl.command, import_.command, dedup.command, negatives.command, recheck.command],
     "Label": [label.group, agreement.command],
     "Learn": [snapshot.command, train_baseline.command, evaluate.command, prelabel.command],
-    "Share": [report.command],
+    "Share": [credits.command, report.command],
 }
 
 

@@ -30,8 +30,8 @@ class Output:
         self.quiet = quiet
         self.shows_progress = progress and not quiet and not as_json
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
-        self._said = ("", 0.0, -1)
+        self._tasks: dict[str, TaskID] = {}
+        self._said: dict[str, tuple[float, int]] = {}
         level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
         logging.basicConfig(
             level=logging.ERROR if quiet else level, format="%(levelname)s: %(message)s", stream=sys.stderr
@@ -53,19 +53,20 @@ class Output:
                 self.end_progress()
 
     def progress(self, text: str, done: int, total: int | None) -> None:
-        """Show how far a step is: a bar on a terminal, elsewhere a line each 10 % or 30 s."""
+        """Show how far a step is: a bar for each subject (the text before the colon), or lines each 10 % or 30 s."""
         if not self.shows_progress:
             return
+        subject = text.split(":")[0]
         if sys.stderr.isatty():
-            self._draw(text, done, total)
+            self._draw(subject, text, done, total)
             return
-        said, when, tenth = self._said
+        when, tenth = self._said.get(subject, (-100.0, -1))
         now, reached = time.monotonic(), 10 * done // total if total else -1
-        if text.split(":")[0] != said or reached > tenth or now - when > 30:
-            self._said = (text.split(":")[0], now, reached)
+        if reached > tenth or now - when > 30:
+            self._said[subject] = (now, reached)
             click.echo(f"{text} {done}{f'/{total}' if total else ''}" if done else text, err=True)
 
-    def _draw(self, text: str, done: int, total: int | None) -> None:
+    def _draw(self, subject: str, text: str, done: int, total: int | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -73,15 +74,15 @@ class Output:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
-            self._task = self._bar.add_task(text, total=total)
-        assert self._task is not None
-        self._bar.update(self._task, description=text, completed=done, total=total)
+        if subject not in self._tasks:
+            self._tasks[subject] = self._bar.add_task(text, total=total)
+        self._bar.update(self._tasks[subject], description=text, completed=done, total=total)
 
     def end_progress(self) -> None:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = None
+            self._bar, self._tasks = None, {}
 
     def show(self, summary: Summary) -> None:
         """Print a summary, as a table for people or as one JSON object."""
@@ -93,7 +94,7 @@ class Output:
             return
         self.table(_rows(summary.for_people()))
         for warning in summary.warnings:
-            click.secho(f"warning: {warning}", fg="yellow", err=True)
+            click.secho(f"warning: {_harmless(warning)}", fg="yellow", err=True)
         if summary.next:
             click.echo(f"Next: `{summary.next}`")
 
@@ -101,7 +102,7 @@ class Output:
         """Print names and values in two columns."""
         width = max((len(name) for name in rows), default=0)
         for name, value in rows.items():
-            lines = value.splitlines() or [""]
+            lines = [_harmless(line) for line in value.splitlines()] or [""]
             click.echo(f"  {name:<{width}}  {lines[0]}")
             for line in lines[1:]:
                 click.echo(f"  {'':<{width}}  {line}")
@@ -140,6 +141,11 @@ def _text(value: Any) -> str:
         nested = any(isinstance(each, list | tuple) or len(str(each)) > 30 for each in value)
         return ("\n" if nested else "  ").join(_text(each) for each in value) or "-"
     return str(value)
+
+
+def _harmless(text: str) -> str:
+    """A line in which strangers' text can neither steer the terminal nor turn the direction of writing."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def common(command: Callable[..., None]) -> Callable[..., None]:

@@ -24,6 +24,14 @@ CONFIG = """\
 [crawl]
 limit = {limit}
 contact = "demo@collect.invalid"
+allow_private_hosts = ["127.0.0.1"]
+
+[sources]
+inaturalist = {{ enabled = false }}
+met = {{ enabled = false }}
+flickr = {{ enabled = false }}
+smithsonian = {{ enabled = false }}
+europeana = {{ enabled = false }}
 
 [sources.openverse]
 base_url = "{site}"

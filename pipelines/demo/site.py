@@ -31,13 +31,15 @@ Answer = tuple[int, Headers, bytes]
 class Site:
     """The server, running in threads of this process between `__enter__` and `__exit__`.
 
-    `requests` counts the file requests of this process; with `log`, each is also a line `STATUS PATH` of that file, so
-    that a killed and repeated run can be checked. Port 0 takes a free one.
+    `requests` counts the file requests of this process, `searches` are the targets of its searches in order; with `log`,
+    each file request is also a line `STATUS PATH` of that file, so that a killed and repeated run can be checked.
+    Port 0 takes a free one.
     """
 
     def __init__(self, pictures: Sequence[Picture], *, port: int = 0, log: Path | None = None) -> None:
         self.listing = listing(pictures)
         self.requests: Counter[str] = Counter()
+        self.searches: list[str] = []
         self._files = self.listing.files()
         self._log = log
         self._lock = threading.Lock()
@@ -59,6 +61,8 @@ class Site:
         """(status, headers, body) for a request target such as `/v1/images/?q=horse`."""
         parts = urlsplit(target)
         params = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if parts.path in ("/v1/images/", "/w/api.php"):
+            self.searches.append(target)
         if parts.path == "/v1/images/":
             return self._openverse(params)
         if parts.path == "/w/api.php":

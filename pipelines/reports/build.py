@@ -6,22 +6,20 @@ made before the first file is replaced, so a killed report leaves the old one.
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from collector import durable
 from collector.catalog import funnel, progress
+from collector.credits import to_csv
 from collector.errors import CollectError
 from collector.records import Summary
 from collector.workspace import Workspace
-from pipelines.reports import gathering, judgment, learning, site
+from pipelines.reports import composition, credits, gathering, judgment, learning, site
+from pipelines.reports.files import folder_name, publish
 from pipelines.reports.material import Material
 from pipelines.reports.stages import stages
 from pipelines.status import STEPS
@@ -39,6 +37,7 @@ class Page(NamedTuple):
 
 PAGES = (
     Page("crawl", "Crawl", "Where do the images come from?", "crawl", gathering.crawl),
+    Page("composition", "Composition", "Does one source, creator or host dominate?", "crawl", composition.composition),
     Page("duplicates", "Duplicates", "Which images are copies of which?", "dedup", gathering.duplicates),
     Page("negatives", "Negatives", "Are the negatives negative?", "negatives", gathering.negatives),
     Page("agreement", "Agreement", "Can the labels be trusted?", "label pull", judgment.agreement),
@@ -46,9 +45,8 @@ PAGES = (
     Page("snapshot", "Snapshot", "What is frozen for training?", "snapshot", learning.snapshot),
     Page("model", "Model", "Is the baseline any good?", "train-baseline", learning.model),
     Page("prelabels", "Proposals", "What does the model say of the rest?", "prelabel", learning.prelabels),
-    Page("credits", "Credits", "Whom do we owe?", "crawl", gathering.credits),
+    Page("credits", "Credits", "Whom do we owe?", "crawl", credits.page),
 )
-CREDITS_FILE = "credits.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +67,11 @@ def report(ws: Workspace, concept: str | None = None, *, out: Path | None = None
         CollectError: the folder cannot be written, or its disk is full.
     """
     of = Material(ws, ws.concept(concept))
-    folder = (out or ws.data / "reports" / _folder_name(of.name)).resolve()
+    folder = (out or ws.data / "reports" / folder_name(of.name)).resolve()
     with ws.lock("report"):
         contents, problems = _contents(of)
         files = _render(of, contents, problems)
-        _replace(folder, files)
+        publish(folder, files)
     return ReportSummary(
         concept=of.name,
         path=str(folder / "index.html"),
@@ -109,7 +107,7 @@ def _render(
         "imprint": _imprint(of),
     }
     render = site.renderer()
-    files = {CREDITS_FILE: gathering.credits_csv(of)}
+    files = {"credits.csv": to_csv(of.credits)}
     for page in PAGES:
         content = contents[page.name]
         template = page.name if content is not None else "not-yet"
@@ -130,28 +128,6 @@ def _imprint(of: Material) -> dict[str, str]:
         "newest row": funnel.newest_row(of.catalog, of.name) or "none yet",
         "collect": version("collect-dataset"),
     }
-
-
-def _replace(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put the files into a folder, which may hold other things: all are written aside, then renamed one by one."""
-    with durable.explained(folder):
-        durable.make_folder(folder)
-        for left_over in folder.glob(".draft-*"):
-            shutil.rmtree(left_over)  # of a killed report: this one holds the lock
-        draft = folder / f".draft-{uuid.uuid4().hex[:8]}"
-        draft.mkdir()
-        try:
-            for name, data in files.items():
-                durable.write(draft / name, data)
-            for name in files:
-                os.replace(draft / name, folder / name)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _folder_name(concept: str) -> str:
-    """A concept may be called `a/b` or `..`: what a path gives a meaning to is written as %XX."""
-    return "".join(f"%{ord(letter):02X}" if letter in "/\\%." else letter for letter in concept)
 
 
 def _next(of: Material) -> str:

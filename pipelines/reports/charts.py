@@ -89,5 +89,26 @@ def histogram(values: Sequence[float], limits: tuple[float, float], bins: int, l
         chart.axes.hist(values, bins=bins, range=limits, color=ACCENT, edgecolor="white", linewidth=0.6)
         chart.axes.set_xlim(*limits)
         chart.axes.grid(axis="x", visible=False)
+        if all(isinstance(value, int) for value in values):
+            chart.axes.xaxis.get_major_locator().set_params(integer=True)
         chart.axes.yaxis.get_major_locator().set_params(integer=True)
+    return chart.uri
+
+
+def sizes(sides: Sequence[int]) -> str:
+    """How many images have a shorter side of so many pixels; each step to the right is 1.41 times as long."""
+    steps = [2 ** (power / 2) for power in range(8, 29)]  # 16 to 16,384
+    low = max((k for k, step in enumerate(steps) if step <= min(sides)), default=0)
+    high = min((k for k, step in enumerate(steps) if step > max(sides)), default=len(steps) - 1)
+    edges = steps[max(0, low - 1) : high + 2]
+    with _chart(7.6, 2.4, "shorter side, pixels", "images") as chart:
+        axes = chart.axes
+        axes.hist(sides, bins=edges, color=ACCENT, edgecolor="white", linewidth=0.6)
+        axes.set_xscale("log", base=2)
+        whole = [edge for edge in edges if edge == int(edge)]
+        axes.set_xticks(whole, labels=[f"{edge:.0f}" for edge in whole])
+        axes.minorticks_off()
+        axes.set_xlim(edges[0], edges[-1])
+        axes.grid(axis="x", visible=False)
+        axes.yaxis.get_major_locator().set_params(integer=True)
     return chart.uri

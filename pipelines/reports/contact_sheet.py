@@ -6,20 +6,19 @@ import base64
 import io
 from collections.abc import Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from PIL import Image
 
 from collector.catalog import images
-from collector.catalog.models import Origin
+from collector.catalog.sightings import Seen
 from collector.errors import CollectError
+from collector.licenses import title
 from collector.workspace import Workspace
 from pipelines.features import picture
 
 SIDE = 200  # pixels, the longer side
 PER_PAGE = 120  # pictures: at 200 pixels and quality 75 even pure noise stays below 4 MB with base64
 QUALITY = 75
-NO_LICENSE = "no license"
 
 
 class Picture(NamedTuple):
@@ -38,7 +37,7 @@ class Picture(NamedTuple):
 class Album:
     """Makes pictures, each once; `unreadable` gathers the images whose bytes are gone or damaged."""
 
-    def __init__(self, ws: Workspace, origins: Mapping[str, Origin]) -> None:
+    def __init__(self, ws: Workspace, origins: Mapping[str, Seen]) -> None:
         self.unreadable: set[str] = set()
         self._ws = ws
         self._origins = origins
@@ -52,10 +51,10 @@ class Album:
         """The picture of an image with its title, creator, page and license."""
         if image not in self._made:
             uri, width, height = self._thumbnail(image)
-            origin = self._origins.get(image)
             about = ("", "", "", "")
-            if origin is not None:
-                about = (origin.title, origin.creator, origin.page, license_of(origin))
+            if image in self._origins:
+                found = self._origins[image].found
+                about = (found.title, found.creator, found.page, title(found.license))
             self._made[image] = Picture(image, uri, width, height, *about)
         return self._made[image]
 
@@ -69,23 +68,3 @@ class Album:
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=QUALITY)
         return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", small.width, small.height
-
-
-def license_of(origin: Origin) -> str:
-    """The license of a sighting as people write it."""
-    return license_name(origin.license, origin.license_version)
-
-
-def license_name(code: str, version: str) -> str:
-    """A license as people write it: `CC BY-SA 4.0`."""
-    fixed = {"unlicensed": NO_LICENSE, "own": "own work", "pdm": "Public Domain Mark", "cc0": "CC0"}
-    return f"{fixed.get(code) or f'CC {code.upper()}'} {version}".strip()
-
-
-def web_link(url: str) -> str:
-    """`url` if it leads to a web page, else an empty string: `javascript:`, `data:` and `file:` never become links."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return ""
-    return url if parts.scheme in ("http", "https") and parts.hostname else ""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from collector.catalog import funnel, models, pools
+from collector.catalog import funnel, models, pools, sightings
 from collector.catalog.funnel import Answered
-from collector.catalog.models import Experiment, Origin, SnapshotRow
+from collector.catalog.models import Experiment, SnapshotRow
 from collector.catalog.pools import Duplicate
+from collector.catalog.sightings import Seen
+from collector.credits import Credit, of_sightings
 from collector.records import Concept
+from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from labeling.review import AgreementDetails, details
 from pipelines.reports.contact_sheet import Album
@@ -35,9 +38,19 @@ class Material:
         return funnel.found(self.catalog, self.name)
 
     @cached_property
-    def origins(self) -> dict[str, Origin]:
-        """Image -> its best sighting."""
-        return models.origins(self.catalog, self.name)
+    def origins(self) -> dict[str, Seen]:
+        """Image -> the sighting that speaks for it."""
+        return sightings.speaking(self.seen, self.ws.section(CrawlConfig).license)
+
+    @cached_property
+    def seen(self) -> list[Seen]:
+        """Every sighting as it stands."""
+        return sightings.latest(self.catalog, self.name)
+
+    @cached_property
+    def credits(self) -> list[Credit]:
+        """Whom to name for each image."""
+        return of_sightings(self.origins, self.seen)
 
     @cached_property
     def copies(self) -> dict[str, Duplicate]:

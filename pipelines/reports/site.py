@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipelines.reports.contact_sheet import web_link
+from collector.credits import web_link
 
 LONGEST = 300  # letters of a stranger's text that a page shows
 

@@ -23,7 +23,15 @@ def settings(url: str, more: str = "") -> str:
     return f"""
 [crawl]
 contact = "tests@localhost"
+allow_private_hosts = ["127.0.0.1", "localhost"]
+cache_hours = 0
 {more}
+[sources]
+inaturalist = {{ enabled = false }}
+met = {{ enabled = false }}
+flickr = {{ enabled = false }}
+smithsonian = {{ enabled = false }}
+europeana = {{ enabled = false }}
 [sources.openverse]
 base_url = "{url}/v1"
 [sources.wikimedia]

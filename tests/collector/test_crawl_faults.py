@@ -1,306 +1,307 @@
-"""The crawl against servers that misbehave: one reason each, and good manners in return."""
+"""The crawl against files that go wrong: one refusal each, with its reason, in bounded time and memory.
+
+Each fault first meets a client without care (naive.py), which shows that it bites.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import pytest
 
-from collector.errors import ServiceDown
 from collector.spiders.runner import crawl
-from collector.workspace import Workspace
-from pipelines.demo.site import Answer, Site
-from tests.collector.crawls import MakeWorkspace, adds_up, pictures, settings
+from tests.collector import naive
+from tests.collector.crawls import MakeWorkspace, adds_up
+from tests.collector.fault_server import (
+    IMAGE,
+    Answer,
+    Canary,
+    Fault,
+    FaultServer,
+    bomb,
+    drips,
+    faulty,
+    good,
+    in_turn,
+    then_half_closes,
+    then_hangs_up,
+    then_is_silent,
+    then_resets,
+)
 from tests.conftest import REPOSITORY, jpeg
 
-CC_BY = "https://creativecommons.org/licenses/by/4.0/"
+PICTURE = jpeg(1, (160, 120))
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+CHUNK = b"2000\r\n" + bytes(0x2000) + b"\r\n"
+AS_IMAGE = {"Content-Type": "image/jpeg"}
 
 
-class Faults:
-    """A source with one Openverse page of results that a test lists, and the files behind them.
+class Case(NamedTuple):
+    """A fault, what a careless client makes of it, and the one word that a crawl must have for it."""
 
-    A file is (status, headers, body); the body None sends the headers and then nothing, for ever.
-    """
-
-    def __init__(self, files: dict[str, tuple[int, dict[str, str], bytes | None]]) -> None:
-        self.files = files
-        self.titles: dict[str, str] = {}
-        self.asked: list[tuple[float, str]] = []
-        self.agents: set[str] = set()
-        handler = type("Handler", (_Handler,), {"faults": self})
-        self.server = _Server(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-    def count(self, path: str) -> int:
-        return sum(each == path for _, each in self.asked)
-
-    def search(self) -> bytes:
-        results = [
-            {
-                "id": path,
-                "url": path if "://" in path else self.url + path,
-                "title": self.titles.get(path, path),
-                "license": "by",
-                "license_version": "4.0",
-                "license_url": CC_BY,
-            }
-            for path in self.files
-            if not path.startswith("/hidden/")
-        ]
-        return json.dumps({"page_count": 1, "results": results}).encode()
-
-    def __enter__(self) -> Faults:
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    fault: Answer | Fault
+    naively: str
+    reason: str
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Silent: clients hang up on this server."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    faults: Faults
-
-    def do_GET(self) -> None:
-        path = urlsplit(self.path).path
-        self.faults.asked.append((time.monotonic(), path))
-        self.faults.agents.add(self.headers.get("User-Agent", ""))
-        status, headers, body = self.faults.files.get(path, (404, {}, b""))
-        if path == "/v1/images/":
-            status, headers, body = 200, {"Content-Type": "application/json"}, self.faults.search()
-        if path == "/robots.txt":
-            status, headers, body = 200, {}, b"User-agent: *\nDisallow: /private/\nDisallow: /v1/\n"
-        try:
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            if "Content-Length" not in headers:
-                self.send_header("Content-Length", str(1000 if body is None else len(body)))
-            self.end_headers()
-            self.wfile.write(body or b"")
-            if body is None or len(body) < int(headers.get("Content-Length", 0)) < 10_000_000:
-                self.wfile.flush()
-                time.sleep(8 if body is None else 0)
-                self.close_connection = True
-        except ConnectionError:
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Silent."""
-
-
-def faulty(server: Faults) -> str:
-    return f"""
-[intake]
-max_bytes = 100000
-[crawl]
-timeout = 2.0
-retries = 1
-[sources.openverse]
-base_url = "{server.url}"
-[sources.wikimedia]
-enabled = false
-[concepts.horse]
-labels = ["horse", "not-horse"]
-exclude = ["rocking horse"]
-"""
+FAULTS = {
+    # what a server says
+    "/gone": Case((410, {}, b""), "HTTP 410", "dead-link"),
+    "/nowhere": Case((404, {}, b""), "HTTP 404", "dead-link"),
+    "/forbidden": Case((403, {}, b""), "HTTP 403", "http-error"),
+    "/error": Case((500, {}, b""), "HTTP 500", "http-error"),
+    "/nothing": Case((204, {}, b""), "0 bytes", "http-error"),
+    "/part": Case((206, {"Content-Range": "bytes 0-499/9000"}, PICTURE[:500]), "500 bytes", "broken"),
+    "/not-http": Case(then_hangs_up(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "BadStatusLine", "connection"),
+    # time
+    "/silent": Case(then_is_silent(b""), "TimeoutError", "timeout"),
+    "/stalls": Case(then_is_silent(IMAGE + b"Content-Length: 9000\r\n\r\n" + PICTURE[:99]), "TimeoutError", "timeout"),
+    "/drips": Case(drips(IMAGE + b"Content-Length: 9000\r\n\r\n", b"\xff", 0.3), "stuck", "timeout"),
+    "/headers": Case(drips(b"HTTP/1.1 200 OK\r\n", b"X-More: 1\r\n", 0.3), "stuck", "timeout"),
+    # bodies cut short
+    "/reset": Case(then_resets(b""), "ConnectionResetError", "connection"),
+    "/reset-in-body": Case(
+        then_resets(IMAGE + b"Content-Length: 9000\r\n\r\n" + PICTURE[:99]), "ConnectionResetError", "connection"
+    ),
+    "/short": Case(then_hangs_up(IMAGE + b"Content-Length: 9000\r\n\r\n" + PICTURE), "IncompleteRead", "connection"),
+    "/half-closed": Case(
+        then_half_closes(IMAGE + b"Content-Length: 9000\r\n\r\n" + PICTURE), "IncompleteRead", "connection"
+    ),
+    "/bad-chunk": Case(
+        then_hangs_up(IMAGE + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + PICTURE), "IncompleteRead", "connection"
+    ),
+    "/cut": Case(then_hangs_up(IMAGE + b"Content-Length: 500\r\n\r\n" + PICTURE[:500]), "500 bytes", "broken"),
+    "/more": Case(then_hangs_up(IMAGE + b"Content-Length: 500\r\n\r\n" + PICTURE), "500 bytes", "connection"),
+    # sizes
+    "/banana": Case(
+        then_hangs_up(IMAGE + b"Content-Length: banana\r\n\r\n" + PICTURE), f"{len(PICTURE)} bytes", "connection"
+    ),
+    "/two": Case(
+        then_hangs_up(IMAGE + b"Content-Length: 500\r\nContent-Length: 9\r\n\r\n" + PICTURE), "500 bytes", "connection"
+    ),
+    "/large": Case(drips(IMAGE + b"Content-Length: 10000000000\r\n\r\n", bytes(9999), 0), "flooded", "too-large"),
+    "/endless": Case(drips(IMAGE + b"\r\n", bytes(9999), 0), "flooded", "too-large"),
+    "/chunks": Case(drips(IMAGE + b"Transfer-Encoding: chunked\r\n\r\n", CHUNK, 0), "flooded", "too-large"),
+    "/bomb": Case((200, {**AS_IMAGE, "Content-Encoding": "gzip"}, bomb(50)), "50000000 bytes", "encoded"),
+    # not a picture
+    "/html": Case((200, AS_IMAGE, b"<!doctype html><p>no"), "20 bytes", "not-an-image"),
+    "/svg": Case((200, AS_IMAGE, SVG), f"{len(SVG)} bytes", "not-an-image"),
+    "/empty": Case((200, AS_IMAGE, b""), "0 bytes", "empty"),
+    # elsewhere
+    "/loop": Case((302, {"Location": "/loop"}, b""), "HTTP 302", "http-error"),
+    "/to-a-file": Case((302, {"Location": "file:///etc/hostname"}, b""), "HTTP 302", "http-error"),
+    "/to-data": Case((302, {"Location": "data:image/png;base64,iVBORw0KGgo="}, b""), "HTTP 302", "http-error"),
+    "http://nobody.invalid/1.jpg": Case((404, {}, b""), "gaierror", "dns"),
+}
 
 
-def good(seed: int) -> tuple[int, dict[str, str], bytes]:
-    return 200, {"Content-Type": "image/jpeg"}, jpeg(seed, (160, 120))
+def test_every_fault_bites_and_is_one_refusal_with_its_reason(make_workspace: MakeWorkspace) -> None:
+    files: dict[str, Answer | Fault] = {path: case.fault for path, case in FAULTS.items()}
+    files |= {"/moved": (301, {"Location": "/hidden/4"}, b""), "/hidden/4": good(4), "/fine": good(5)}
+    with FaultServer(files) as server:
+        said = naive.fetch_all([path if ":" in path else server.url + path for path in FAULTS])
+        assert dict(zip(FAULTS, said, strict=True)) == {path: case.naively for path, case in FAULTS.items()}
+
+        ws = make_workspace(faulty(server, timeout=1.0, retries=0, per_host=16))
+        began = time.monotonic()
+        summary = crawl(ws, "horse", limit=50)
+        assert time.monotonic() - began < 30
+        rows = ws.catalog.frame("rejections")
+        assert dict(zip(rows["source_id"], rows["reason"], strict=True)) == {
+            path: case.reason for path, case in FAULTS.items()
+        }
+        assert len(rows) == len(FAULTS)
+        assert rows["detail"].str.len().between(1, 300).all()
+        assert adds_up(summary)
+        sightings = ws.catalog.frame("sightings")
+        assert dict(zip(sightings["source_id"], sightings["final_url"], strict=True)) == {
+            "/moved": f"{server.url}/hidden/4",
+            "/fine": "",
+        }
+        assert server.agents - {naive.AGENT} == {"collect/0.1.0 (+tests@localhost)"}
+
+        before = Counter(path for _, path in server.asked)
+        again = crawl(ws, "horse", limit=50)
+        assert not {path for _, path in server.asked[sum(before.values()) :]} & set(FAULTS)
+        assert again.rejected == summary.rejected
+        crawl(ws, "horse", limit=50, retry_failed=True)
+        asked = Counter(path for _, path in server.asked) - before
+        passing = {path for path, case in FAULTS.items() if case.reason in ("http-error", "timeout", "connection")}
+        assert asked.keys() & FAULTS.keys() == passing
+        assert len(ws.catalog.frame("rejections")) == len(FAULTS)
 
 
-def test_every_fault_is_one_rejection_with_its_reason(make_workspace: MakeWorkspace) -> None:
+def test_what_is_judged_without_the_file_is_never_asked_for(make_workspace: MakeWorkspace) -> None:
     expected = {
-        "/gone": "dead-link",
-        "/nowhere": "dead-link",
-        "/error": "http-error",
-        "/forbidden": "http-error",
-        "/stalls": "timeout",
-        "/loop": "http-error",
-        "/to-a-file": "http-error",
-        "/short": "connection",
-        "/large": "too-large",
         "/opted-out": "opted-out",
         "/private/1": "robots",  # two of them, because they wait for robots.txt together
         "/private/2": "robots",
-        "/html": "not-an-image",
         "/rocking": "excluded-word",
         "file:///etc/hostname": "bad-address",
+        "data:image/png;base64,iVBORw0KGgo=": "bad-address",
     }
-    with Faults(
-        {
-            "/gone": (410, {}, b""),
-            "/nowhere": (404, {}, b""),
-            "/error": (500, {}, b""),
-            "/forbidden": (403, {}, b""),
-            "/stalls": (200, {}, None),
-            "/loop": (302, {"Location": "/loop"}, b""),
-            "/to-a-file": (302, {"Location": "file:///etc/hostname"}, b""),
-            "/short": (200, {"Content-Length": "5000"}, b"x" * 100),
-            "/large": (200, {"Content-Length": "10000000000"}, b"x"),
-            "/opted-out": (200, {"X-Robots-Tag": "somebot: noai"}, None),  # the body never comes: the headers suffice
-            "/private/1": good(1),
-            "/html": (200, {}, b"<!doctype html><p>no"),
-            "/private/2": good(6),
-            "/rocking": good(2),
-            "file:///etc/hostname": good(3),
-            "/moved": (301, {"Location": "/hidden/4"}, b""),
-            "/hidden/4": good(4),
-            "/fine": good(5),
-        }
-    ) as server:
+    never_ends = then_is_silent(IMAGE + b"X-Robots-Tag: somebot: noai\r\nContent-Length: 9\r\n\r\n")
+    with FaultServer({path: good(n) for n, path in enumerate(expected)} | {"/opted-out": never_ends}) as server:
         server.titles["/rocking"] = "A Rocking Horse"
         ws = make_workspace(faulty(server))
-        summary = crawl(ws, "horse", limit=50)
+        crawl(ws, "horse", limit=50)
         rows = ws.catalog.frame("rejections")
         assert dict(zip(rows["source_id"], rows["reason"], strict=True)) == expected
-        assert set(ws.catalog.frame("sightings")["source_id"]) == {"/moved", "/fine"}
-        assert adds_up(summary)
-        assert server.count("/private/1") == server.count("/private/2") == server.count("/rocking") == 0
-        assert server.count("/error") == 2
-        assert server.agents == {"collect/0.1.0"}
-
-        before = Counter(path for _, path in server.asked)
-        crawl(ws, "horse", limit=50)
-        more = Counter(path for _, path in server.asked) - before
-        transient = {path for path, reason in expected.items() if reason in ("http-error", "timeout", "connection")}
-        assert {path for path in more if path not in ("/v1/images/", "/robots.txt")} == transient
-        assert len(ws.catalog.frame("rejections")) == len(expected)
+        about = {"/robots.txt", "/.well-known/tdmrep.json"}
+        assert {path for _, path in server.asked} - about == {"/v1/images/", "/opted-out"}
 
 
-def test_retry_after_is_obeyed_to_the_second_by_the_whole_host(make_workspace: MakeWorkspace) -> None:
-    asked: list[float] = []
-
-    class Busy_(Site):
-        def answer(self, target: str, user_agent: str) -> Answer:
-            if target.startswith("/files/"):
-                asked.append(time.monotonic())
-                if len(asked) == 8:
-                    return 429, {"Retry-After": "3"}, b""
-            return super().answer(target, user_agent)
-
-    with Busy_(pictures(30)) as busy:
-        summary = crawl(make_workspace(settings(busy.url)), "horse", limit=20)
-    assert summary.kept == 20
-    gaps = [later - earlier for earlier, later in pairwise(asked)]
-    # what was on its way when the 429 left may still arrive, at most one request for each other connection
-    pause = max(gaps)
-    assert 2.9 <= pause < 4.5
-    assert gaps.index(pause) - 7 <= 3
-
-
-def test_a_host_that_asks_for_too_long_a_pause_is_left_alone(make_workspace: MakeWorkspace) -> None:
-    with Faults({"/busy": (429, {"Retry-After": "9000"}, b""), "/other": good(1)}) as server:
-        ws = make_workspace(faulty(server))
-        began = time.monotonic()
-        summary = crawl(ws, "horse", limit=5)
-        assert time.monotonic() - began < 30
-        assert summary.rejected["http-error"] >= 1
-        assert server.count("/busy") == 1
-        rows = ws.catalog.frame("rejections")
-        assert "asks to be left alone for" in rows["detail"].str.cat()
-
-
-def test_all_sources_down_is_an_error_and_one_stops_short(make_workspace: MakeWorkspace, tmp_path: Path) -> None:
-    with closing(socket.socket()) as taken, Site(pictures(9)) as site:
-        taken.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        ws = make_workspace(settings(nobody, "retries = 0"), name="down")
-        with pytest.raises(ServiceDown, match=r"openverse: it does not answer.*wikimedia"):
-            crawl(ws, "horse", limit=5)
-        half = settings(site.url, "retries = 0").replace(f'"{site.url}/v1"', f'"{nobody}"')
-        summary = crawl(make_workspace(half, name="half"), "horse", limit=500)
-        assert summary.sources.keys() == {"wikimedia"}
-        assert "openverse: it does not answer" in summary.warnings[0]
-        assert summary.down == ("openverse",)
-        config = str(tmp_path / "half" / "config.toml")
-        command = [sys.executable, "-m", "pipelines.cli", "crawl", "horse", "--config", config]
-        typed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=120)
-    assert typed.returncode == 3
-    assert "the same command continues later" in typed.stderr
-
-
-# -- Scrapy's settings --------------------------------------------------------------------------------------------
-
-PROBE = """
-import json, sys
-from collector.spiders import process
-from collector.spiders.openverse import Openverse
-
-class Probe(Openverse):
-    async def start(self):
-        get = self.crawler.settings
-        engine = self.crawler.engine
-        told = {
-            "certificates": engine.downloader.handlers._get_handler("https")._contextFactory.__class__.__name__,
-            "verify": get.getbool("DOWNLOAD_VERIFY_CERTIFICATES"),
-            "schemes": [s for s in ("http", "https", "file", "data", "ftp", "s3")
-                        if engine.downloader.handlers._get_handler(s)],
-            "extensions": [type(each).__name__ for each in self.crawler.extensions.middlewares],
-            "max_bytes": get.getint("DOWNLOAD_MAXSIZE"),
-            "timeout": get.getfloat("DOWNLOAD_TIMEOUT"),
-            "redirects": get.getint("REDIRECT_MAX_TIMES"),
-            "downloader": [type(each).__name__ for each in engine.downloader.middleware.middlewares],
-            "spider": [type(each).__name__ for each in engine.scraper.spidermw.middlewares],
-            "agent": get["USER_AGENT"],
-            "wikimedia": get.getdict("DOWNLOAD_SLOTS")["upload.wikimedia.org"]["concurrency"],
-            "reactor": get["TWISTED_REACTOR"],
-        }
-        process._tell("progress", text=json.dumps(told), done=0, total=1)
-        self._end("probed")
-        return
-        yield
-
-process.load_object = lambda path: Probe
-process.main()
+MEASURED = """
+import json, resource, sys
+from collector.spiders.runner import crawl
+from collector.workspace import Workspace
+with Workspace.open(sys.argv[1], environ={}) as ws:
+    print(json.dumps(crawl(ws, "horse", limit=9).rejected))
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 """
 
 
-def test_a_running_crawler_has_none_of_the_defaults_that_trust_everybody(ws: Workspace) -> None:
-    ws.concept("horse", create=True)
-    order = {
-        "config": str(ws.settings.path), "concept": "horse", "queries": [["horse", "horse"]], "license": "open",
-        "sources": ["openverse"], "limit": 1, "dry_run": False, "log": str(ws.data / "probe.log"),
-    }  # fmt: skip
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "COLLECT__CRAWL__CONTACT": "me@localhost"}
-    with subprocess.Popen(
-        [sys.executable, "-c", PROBE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(order).encode() + b"\n")
-        process.stdin.flush()
-        told = json.loads(json.loads(process.stdout.readline())["text"])
-        process.stdout.read()
-    assert told["verify"] is True
-    assert told["schemes"] == ["http", "https"]
-    assert not {"TelnetConsole", "RemoteControl"} & set(told["extensions"])
-    assert (told["max_bytes"], told["timeout"], told["redirects"]) == (40_000_000, 30.0, 5)
-    assert {"RobotsMiddleware", "RetryAfterMiddleware", "OptOutMiddleware"} <= set(told["downloader"])
-    unwanted = ("Cookies", "MetaRefresh", "HttpCache", "Retry", "RobotsTxt")
-    assert not {f"{name}Middleware" for name in unwanted} & set(told["downloader"])
-    assert "RefererMiddleware" not in told["spider"]
-    assert told["agent"] == "collect/0.1.0 (+me@localhost)"
-    assert told["wikimedia"] == 2
-    assert told["reactor"].endswith("AsyncioSelectorReactor")
+def test_bombs_and_floods_cost_no_memory(make_workspace: MakeWorkspace) -> None:
+    """400 MB that are 400 kB on the wire: as a picture, as robots.txt, and as the answer of an API."""
+    squeezed: Answer = (200, {"Content-Encoding": "gzip"}, bomb(400))
+    flood = drips(IMAGE + b"\r\n", bytes(99_999), 0)
+    with (
+        FaultServer({"/bomb": squeezed, "/1": flood, "/2": flood}) as server,
+        FaultServer({}, host="127.0.0.2") as other,
+    ):
+        server.files[f"{other.url}/fine"] = good(1)
+        other.files["/robots.txt"] = squeezed
+        assert naive.fetch(server.url + "/bomb") in ("400000000 bytes", "stuck")
+        ws = make_workspace(faulty(server, "openverse", "met", allow_private_hosts=["127.0.0.1", "127.0.0.2"]))
+        server.pages = [(200, {}, server.search())]
+        server.files["/public/collection/v1/search"] = squeezed
+        environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-c", MEASURED, str(ws.settings.path)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environ, check=True)
+        assert server.count("/public/collection/v1/search") > 0
+        assert other.count("/robots.txt") > 0
+    rejected, megabytes = done.stdout.splitlines()
+    assert json.loads(rejected) == {"too-large": 3, "robots-unreachable": 1}
+    assert int(megabytes) < 250
+
+
+# -- failures that pass -------------------------------------------------------------------------------------------
+
+
+def test_what_works_the_second_time_is_kept(make_workspace: MakeWorkspace) -> None:
+    files = {
+        "/busy": in_turn((503, {}, b""), good(1)),
+        "/broken": in_turn((500, {}, b""), good(2)),
+        "/seconds": in_turn((429, {"Retry-After": "1"}, b""), good(3)),
+    }
+    with FaultServer(files) as server:
+        summary = crawl(make_workspace(faulty(server)), "horse", limit=3)
+        assert summary.kept == 3
+        assert [server.count(path) for path in files] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("asked", ["3", "a date"])
+def test_retry_after_is_obeyed_to_the_second_by_the_whole_host(make_workspace: MakeWorkspace, asked: str) -> None:
+    files: dict[str, Answer | Fault] = {f"/{n}": good(n) for n in range(12)}
+
+    def busy(connection: object) -> None:
+        when = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 4)) if asked == "a date" else asked
+        server.files["/6"] = good(6)
+        connection.sendall(f"HTTP/1.1 429 Wait\r\nRetry-After: {when}\r\nContent-Length: 0\r\n\r\n".encode())  # type: ignore[attr-defined]
+
+    with FaultServer(files | {"/6": busy}) as server:
+        summary = crawl(make_workspace(faulty(server, per_host=2)), "horse", limit=12)
+        assert summary.kept == 12
+        moments = [moment for moment, path in server.asked if path[1:].isdigit()]
+    # what was on its way when the 429 left may still arrive, at most one request for each other connection
+    gaps = [later - earlier for earlier, later in pairwise(moments)]
+    assert 2.9 <= max(gaps) < 5.5
+    assert server.count("/6") == 2
+
+
+def test_a_host_may_ask_for_too_long_a_pause_and_for_one_that_means_nothing(make_workspace: MakeWorkspace) -> None:
+    too_long = ["9000", "1000000000", "Fri, 31 Dec 9999 23:59:59 GMT"]
+    means_nothing = ["-5", "soon", "", "Thu, 01 Jan 1970 00:00:00 GMT"]
+    with ExitStack() as stack:
+        site = stack.enter_context(FaultServer({}))
+        hosts: dict[str, FaultServer] = {}
+        for n, asked in enumerate([*too_long, *means_nothing]):
+            busy = in_turn((503, {"Retry-After": asked}, b""), good(n))
+            hosts[asked] = stack.enter_context(FaultServer({"/busy": busy}, host=f"127.0.0.{n + 2}"))
+            site.files[f"{hosts[asked].url}/busy"] = good(n)
+        ws = make_workspace(faulty(site, allow_private_hosts=[f"127.0.0.{n}" for n in range(1, 10)]))
+        began = time.monotonic()
+        summary = crawl(ws, "horse", limit=9)
+        assert time.monotonic() - began < 30
+        assert summary.kept == len(means_nothing)
+        assert summary.rejected == {"busy": len(too_long)}
+        assert [server.count("/busy") for server in hosts.values()] == [1, 1, 1, 2, 2, 2, 2]
+        assert ws.catalog.frame("rejections")["detail"].str.contains("asks to be left alone for").all()
+
+
+# -- addresses that are not public --------------------------------------------------------------------------------
+
+FAKE_NAMES = """
+import socket
+known = {"inside.example": ["127.0.0.1"], "half.example": ["93.184.216.34", "127.0.0.1"], "localhost.": ["127.0.0.1"]}
+system = socket.getaddrinfo
+
+def look_up(host, port, *args, **kwargs):
+    found = []
+    for address in known.get(str(host).casefold(), [host]):
+        found += system(address, port, *args, **kwargs)
+    return found
+
+socket.getaddrinfo = look_up
+"""
+HOSTS = (
+    "127.0.0.1", "2130706433", "0x7f.1", "0177.0.0.1", "127.1", "0", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]",
+    "[64:ff9b::7f00:1]", "[::127.0.0.1]", "localhost", "LOCALHOST.", "１２７.０.０.１", "inside.example",
+    "half.example", "169.254.169.254", "10.0.0.1", "[fd00:ec2::254]", "user:word@127.0.0.1",
+)  # fmt: skip
+
+
+def test_no_address_inside_is_reached_by_any_spelling_or_redirect(
+    make_workspace: MakeWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAKE_NAMES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Canary() as canary, FaultServer({}) as server:
+        place = f"127.0.0.1:{canary.port}/"
+        redirects = {
+            "/r/full": f"http://{place}",
+            "/r/relative": f"//{place}",
+            "/r/shouting": f"HTTP://{place}",
+            "/r/name": f"http://inside.example:{canary.port}/",
+            "/r/metadata": "http://169.254.169.254/latest/meta-data/",
+        }
+        assert naive.fetch(f"http://{place}") == "5 bytes"
+        server.files |= {f"http://{host}:{canary.port}/{n}.jpg": good(n) for n, host in enumerate(HOSTS)}
+        server.files |= {path: (302, {"Location": target}, b"") for path, target in redirects.items()}
+        server.files["/fine"] = good(1)
+        assert naive.fetch(server.url + "/r/full") == "5 bytes"
+        assert canary.hits == 2
+
+        ws = make_workspace(faulty(server))
+        summary = crawl(ws, "horse", limit=50)
+        rows = ws.catalog.frame("rejections")
+        assert canary.hits == 2
+        assert summary.kept == 1
+        others = rows[rows["reason"] != "private-address"]
+        assert not len(others), others[["source_id", "reason", "detail"]].to_string()
+        assert len(rows) == len(HOSTS) + len(redirects)
+        assert rows["detail"].str.contains("crawl.allow_private_hosts").all()
+
+
+def test_an_ipv6_server_is_asked_like_any_other(make_workspace: MakeWorkspace) -> None:
+    with FaultServer({"/fine": good(1)}, host="::1") as server:
+        assert crawl(make_workspace(faulty(server)), "horse", limit=5).kept == 1

@@ -147,7 +147,7 @@ def dying(*args):
         os.kill(os.getpid(), signal.SIGKILL)
     return add(*args)
 with Workspace.open(sys.argv[1]) as ws:
-    module.pools.add = dying
+    module.pools.add, module.AT_ONCE = dying, 2
     module.negatives(ws, "horse", folder=Path(sys.argv[2]), ratio=1)
 """
 

@@ -1,10 +1,13 @@
-"""What the spiders read from answers and headers, and how they share a limit; no crawl is run here."""
+"""What all spiders share: headers that are obeyed, a limit that is shared out, and sources with their state.
+
+What each source's answers are read as is tested in tests/collector/spiders.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,139 +16,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector import licenses
 from collector.errors import UsageError
-from collector.records import Kept, Known, Outcome, Rejected, Sighting
-from collector.spiders import openverse, wikimedia
-from collector.spiders.budget import Budget
-from collector.spiders.middlewares import opted_out, retry_after
+from collector.spiders.budget import CELL, Budget, Shared
+from collector.spiders.optout import robots_tag
+from collector.spiders.retry import retry_after
 from collector.workspace import Workspace
-from tests.conftest import SHARED
-
-SAMPLES = SHARED / "api-samples"
-realdata = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the recorded answers in ../shared are not here")
-
-
-def sample(name: str) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads((SAMPLES / name).read_text())
-    body: dict[str, Any] = answer.get("body", answer)
-    return body
-
-
-def commons(name: str) -> list[Sighting]:
-    return [found for page in wikimedia.listed(sample(name)) if (found := wikimedia.read_page(page))]
-
-
-# -- real answers -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.realdata
-@realdata
-@pytest.mark.parametrize("path", sorted((SAMPLES / "openverse").glob("search-*.json")), ids=lambda path: path.stem)
-def test_every_recorded_openverse_result_is_read(path: Path) -> None:
-    answer = sample(f"openverse/{path.name}")
-    found = [openverse.read_result(result) for result in answer["results"]]
-    assert len(found) == len(answer["results"])
-    for sighting, result in zip(found, answer["results"], strict=True):
-        assert sighting is not None
-        assert sighting.license.code == result["license"]
-        assert sighting.license.version == result["license_version"]
-        assert (sighting.url, sighting.page) == (result["url"], result["foreign_landing_url"])
-        refused = licenses.judge(sighting.license, "open") is not None
-        assert refused == (result["license"] not in ("by", "by-sa", "cc0", "pdm"))
-
-
-@pytest.mark.realdata
-@realdata
-def test_recorded_commons_files_get_the_right_verdict() -> None:
-    found = commons("wikimedia/allimages-28-files-no-continue.json")
-    codes = [sighting.license.code for sighting in found]
-    assert len(found) == 28
-    assert {code: codes.count(code) for code in set(codes)} == {"pdm": 10, "by-sa": 16, "unknown": 2}
-    german = next(sighting for sighting in found if sighting.license.jurisdiction)
-    assert german.license.url == "https://creativecommons.org/licenses/by-sa/3.0/de/"
-    assert german.creator == "Photo: Eckhard Henkel / Wikimedia Commons / CC BY-SA 3.0 DE"
-    assert not [sighting for sighting in found if "<" in sighting.creator + sighting.title]
-    assert all(sighting.url.startswith("https://upload.wikimedia.org/") for sighting in found)
-    assert all(sighting.page.startswith("https://commons.wikimedia.org/wiki/File:") for sighting in found)
-
-
-@pytest.mark.realdata
-@realdata
-def test_recorded_commons_oddities_are_read() -> None:
-    assert commons("wikimedia/titles-missing-file.json") == []
-    badger = commons("wikimedia/titles-extmetadata-badger.json")[0]
-    assert (badger.license.code, badger.license.version, badger.creator) == ("by", "2.0", "Chris. P")
-    assert badger.creator_url.startswith("http://www.flickr.com/people/")
-    parts = [sample(f"wikimedia/allimages-continue-{n}.json") for n in (1, 2)]
-    assert commons("wikimedia/allimages-continue-2.json") == []
-    assert {str(page["pageid"]) for page in wikimedia.listed(parts[0])} >= {
-        sighting.source_id for sighting in commons("wikimedia/allimages-continue-1.json")
-    }
-
-
-# -- reading answers ----------------------------------------------------------------------------------------------
-
-
-def about(**values: str) -> dict[str, dict[str, str]]:
-    return {name: {"value": value} for name, value in values.items()}
-
-
-@pytest.mark.parametrize(
-    ("values", "code"),
-    [
-        ({"License": "pd", "Copyrighted": "False"}, "pdm"),
-        ({"LicenseShortName": "Public domain", "Copyrighted": "False"}, "pdm"),
-        ({"License": "pd", "Copyrighted": "True"}, "contradictory"),
-        ({"LicenseShortName": "No restrictions", "LicenseUrl": "https://www.flickr.com/commons/usage/",
-          "Copyrighted": "True"}, "unknown"),
-        ({"LicenseShortName": "All rights reserved", "Copyrighted": "True"}, "missing"),
-        ({"License": "cc-by-4.0", "LicenseUrl": "https://creativecommons.org/licenses/by-nc/4.0"}, "contradictory"),
-        ({"LicenseUrl": "https://creativecommons.org/licenses/by/4.0"}, "by"),
-        ({"License": "gfdl"}, "unknown"),
-        ({}, "missing"),
-    ],
-)  # fmt: skip
-def test_a_commons_license_is_its_code_then_its_address(values: dict[str, str], code: str) -> None:
-    assert wikimedia.read_license(about(**values)).code == code
-
-
-def test_restrictions_of_a_commons_file_are_kept_as_evidence() -> None:
-    read = wikimedia.read_license(about(License="cc-by-4.0", Restrictions="personality"))
-    assert "Restrictions='personality'" in read.evidence
-
-
-def test_html_is_stripped_and_the_first_link_kept() -> None:
-    assert wikimedia.plain('<p>By <a href="//c.org/wiki/User:A" title="x">A &amp; B</a>\n and <a href="/z">C</a>') == (
-        "By A & B and C",
-        "https://c.org/wiki/User:A",
-    )
-
-
-@given(st.text())
-def test_no_markup_breaks_the_reader_of_html(markup: str) -> None:
-    assert isinstance(wikimedia.plain(markup), tuple)
-
-
-@given(st.dictionaries(st.sampled_from(["id", "url", "license", "title", "creator"]), st.none() | st.text()))
-def test_an_openverse_result_may_lack_any_field(result: dict[str, Any]) -> None:
-    found = openverse.read_result(result)
-    assert (found is None) == (not result.get("id"))
-
 
 # -- headers ------------------------------------------------------------------------------------------------------
 
+WORDS = ("noai", "noimageai", "noindex", "noimageindex", "noml")
 
-@pytest.mark.parametrize("word", ["noai", "noimageai", "noindex", "noimageindex", "noml"])
+
+@pytest.mark.parametrize("word", WORDS)
 def test_every_form_of_an_opt_out_is_heard(word: str) -> None:
     for tag in (word, word.upper(), f"nofollow, {word}", f"somebot: {word}", f"somebot: nofollow,{word}"):
-        assert opted_out([tag.encode()])
-        assert opted_out([b"nofollow", tag.encode()])
+        assert robots_tag([tag], WORDS)
+        assert robots_tag(["nofollow", tag], WORDS)
+    assert not robots_tag([word], ())
 
 
 def test_other_robots_tags_are_no_opt_out() -> None:
-    assert not opted_out([])
-    assert not opted_out([b"all, nofollow", b"unavailable_after: 25 Jun 2030 15:00:00 PST", b"noarchive", b"noaim"])
+    assert not robots_tag([], WORDS)
+    assert not robots_tag(["all, nofollow", "unavailable_after: 25 Jun 2130 15:00:00 PST", "noarchive", "noaim"], WORDS)
 
 
 @pytest.mark.parametrize(
@@ -166,38 +58,37 @@ def test_no_header_breaks_retry_after(value: bytes) -> None:
 # -- the budget ---------------------------------------------------------------------------------------------------
 
 
-async def spend(budget: Budget, source: str, gives: list[Outcome], rng: random.Random, most: list[int]) -> None:
+async def spend(budget: Budget, source: str, gives: Sequence[bool], rng: random.Random, most: list[int]) -> None:
     """A spider in small: takes places, and settles each a little later, in any order."""
     flights = []
 
-    async def fly(outcome: Outcome) -> None:
+    async def fly(fills: bool) -> None:
         for _ in range(rng.randrange(4)):
             await asyncio.sleep(0)
-        most.append(len(budget.held) + budget.flying.total())
-        budget.settle(source, outcome)
+        most.append(budget.filled + budget.flying.total())
+        budget.settle(source, fills=fills)
 
-    for outcome in gives:
+    for fills in gives:
         if not await budget.take(source):
             break
-        flights.append(asyncio.create_task(fly(outcome)))
+        flights.append(asyncio.create_task(fly(fills)))
         await asyncio.sleep(0)
     budget.leave(source)
     await asyncio.gather(*flights)
 
 
-outcomes = st.lists(
-    st.integers(0, 12).map(lambda n: Kept(f"image{n}")) | st.just(Rejected("broken")) | st.just(Known("image3")),
-    max_size=30,
+@given(
+    gives=st.lists(st.lists(st.booleans(), max_size=30), min_size=1, max_size=3),
+    limit=st.integers(1, 15),
+    at_once=st.integers(1, 20),
+    seed=st.integers(0, 99),
 )
-
-
-@given(gives=st.lists(outcomes, min_size=1, max_size=3), limit=st.integers(1, 15), seed=st.integers(0, 99))
 def test_the_limit_is_reached_exactly_or_everything_was_tried(
-    gives: list[list[Outcome]], limit: int, seed: int
+    gives: list[list[bool]], limit: int, at_once: int, seed: int
 ) -> None:
     most: list[int] = []
     names = [f"source{n}" for n in range(len(gives))]
-    budget = Budget(limit, names, {})
+    budget = Budget(limit, names, {}, at_once=at_once)
 
     async def crawl() -> None:
         rng = random.Random(seed)
@@ -205,52 +96,69 @@ def test_the_limit_is_reached_exactly_or_everything_was_tried(
         await asyncio.wait_for(asyncio.gather(*each), 20)
 
     asyncio.run(crawl())
-    exist = {outcome.image for own in gives for outcome in own if not isinstance(outcome, Rejected)}
-    assert len(budget.held) == min(limit, len(exist))
+    assert budget.filled == min(limit, sum(map(sum, gives)))
     assert max(most, default=0) <= limit
 
 
 def test_the_share_of_an_exhausted_source_goes_to_the_other() -> None:
-    budget = Budget(10, ["a", "b"], {"old": "a"})
+    budget = Budget(10, ["a", "b"], {"a": 1}, at_once=16)
 
     async def crawl() -> None:
         rng = random.Random(1)
-        few: list[Outcome] = [Kept("a1")]
-        many: list[Outcome] = [Kept(f"b{n}") for n in range(20)]
-        await asyncio.gather(spend(budget, "a", few, rng, []), spend(budget, "b", many, rng, []))
+        await asyncio.gather(spend(budget, "a", [True], rng, []), spend(budget, "b", [True] * 20, rng, []))
 
     asyncio.run(crawl())
     assert budget.kept == {"a": 2, "b": 8}
 
 
 def test_two_sources_that_have_enough_give_half_each() -> None:
-    budget = Budget(9, ["a", "b"], {})
+    budget = Budget(9, ["a", "b"], {}, at_once=16)
 
     async def crawl() -> None:
         rng = random.Random(2)
-        own = {name: [Kept(f"{name}{n}") for n in range(20)] for name in "ab"}
-        await asyncio.gather(*(spend(budget, name, list(own[name]), rng, []) for name in "ab"))
+        await asyncio.gather(*(spend(budget, name, [True] * 20, rng, []) for name in "ab"))
 
     asyncio.run(crawl())
     assert sum(budget.kept.values()) == 9
     assert set(budget.kept.values()) == {4, 5}
 
 
+def test_two_processes_reach_one_limit_together(tmp_path: Path) -> None:
+    file = tmp_path / "budget"
+    file.write_bytes(bytes(2 * CELL.size))
+    shared = [Shared(file, index, 2, before=3) for index in range(2)]
+    budgets = [Budget(20, ["a"], {"a": 3}, at_once=4, shared=each) for each in shared]
+
+    async def crawl() -> None:
+        rng, most = random.Random(3), [0]
+        await asyncio.gather(*(spend(budget, "a", [True, False] * 30, rng, most) for budget in budgets))
+
+    asyncio.run(crawl())
+    assert [budget.filled for budget in budgets] == [20, 20]
+    assert sum(budget.kept["a"] - 3 for budget in budgets) == 17
+    for each in shared:
+        each.close()
+
+
 # -- sources ------------------------------------------------------------------------------------------------------
 
 
-def test_sources_tell_their_state(ws: Workspace) -> None:
+def test_sources_tell_their_state(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     from collector.spiders.runner import sources
 
+    for name in ("FLICKR", "SMITHSONIAN", "EUROPEANA"):
+        monkeypatch.delenv(f"COLLECT_{name}_KEY", raising=False)
     rows = sources(ws).sources
-    assert {name: row["state"] for name, row in rows.items()} == {
-        "openverse": "ready",
-        "wikimedia": "needs contact",
-        "unsplash": "refused",
-        "pexels": "refused",
-        "pixabay": "refused",
-        "instagram": "refused",
-    }
+    states = {name: row["state"].partition(":")[0] for name, row in rows.items()}
+    for name in ("openverse", "inaturalist", "met"):
+        assert states[name] == "ready"
+    assert states["wikimedia"] == "needs contact"
+    for name in ("gbif", "internetarchive", "openimages"):
+        assert states[name] == "ready when named"
+    for name in ("flickr", "smithsonian", "europeana"):
+        assert states[name] == "needs key"
+    for name in ("unsplash", "pexels", "pixabay", "instagram"):
+        assert states[name] == "refused"
     assert all(row["terms"] for row in rows.values())
 
 
@@ -270,12 +178,17 @@ def test_a_source_that_cannot_be_asked_is_explained_before_any_request(ws: Works
 
 
 def test_the_address_of_a_source_is_taken_with_or_without_its_version(make_workspace: Any) -> None:
-    from collector.spiders.sources import base_url
+    from collector.spiders.load import source_config
+    from tests.collector.spiders.replay import Replay, spider_at
 
-    for n, address in enumerate(("http://127.0.0.1:1", "http://127.0.0.1:1/", "http://127.0.0.1:1/v1/")):
-        ws = make_workspace(f'[sources.openverse]\nbase_url = "{address}"\n', name=f"ws{n}")
-        assert base_url(ws, "openverse") == "http://127.0.0.1:1"
-    with pytest.raises(UsageError, match=r"sources\.openverse\.base_url"):
-        base_url(make_workspace('[sources.openverse]\nbase_url = "file:///etc"\n', name="wrong"), "openverse")
+    with Replay({}) as replay:
+        address = replay.url
+        for ending in ("", "/", "/v1", "/v1/"):
+            replay.url = address + ending
+            assert spider_at(replay, make_workspace(), "openverse").base_url == address
+        replay.url = address
+    for n, wrong in enumerate(('base_url = "file:///etc"', 'base_url = "openverse"')):
+        with pytest.raises(UsageError, match=r"sources\.openverse\.base_url"):
+            source_config(make_workspace(f"[sources.openverse]\n{wrong}\n", name=f"wrong{n}"), "openverse")
     with pytest.raises(UsageError, match=r"did you mean `sources\.openverse`"):
-        base_url(make_workspace("[sources.openvers]\nenabled = false\n", name="typo"), "openverse")
+        source_config(make_workspace("[sources.openvers]\nenabled = false\n", name="typo"), "openverse")

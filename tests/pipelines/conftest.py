@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from collector import splits
-from collector.catalog import images, labels, models
+from collector.catalog import images, labels, models, sightings
 from collector.catalog.models import ModelRun, Prediction
 from collector.dedup import dedup
 from collector.intake import take_in
@@ -106,7 +106,7 @@ def say(ws: Workspace, image: str, who: str, label: str) -> None:
 
 def found_as_horses(ws: Workspace) -> set[str]:
     """The images that were found as horses."""
-    return {image for image, origin in models.origins(ws.catalog, "horse").items() if origin.source == "openverse"}
+    return {seen.image for seen in sightings.latest(ws.catalog, "horse", ["openverse"])}
 
 
 def _predict(ws: Workspace) -> None:

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from collector.workspace import Workspace
 from pipelines.machine import BROWSER
+from pipelines.reports.credits import credits
 from tests.conftest import need
 from tests.pipelines.conftest import PAYLOADS
 
@@ -74,6 +76,21 @@ def test_each_page_opens_in_a_browser_without_an_error_or_a_request(site: Path, 
 
 def _visible(text: str) -> str:
     return re.sub("[\x1b\u202e]", "", text)
+
+
+@pytest.mark.browser
+def test_the_filter_shows_the_credits_of_one_license(site: Path, full: Workspace, look: Look, tmp_path: Path) -> None:
+    pages = (site / "credits.html", Path(credits(full, out=tmp_path).path) / "attribution.html")
+    for path in pages:
+        wrong, page = look(path)
+        assert wrong == []
+        titles = page.locator("section.kind h2")
+        assert titles.all_inner_texts() == ["CC BY-SA 4.0", "no license"]
+        page.check("#k2")
+        assert [titles.nth(k).is_visible() for k in (0, 1)] == [False, True]
+        page.check("#k0")
+        assert [titles.nth(k).is_visible() for k in (0, 1)] == [True, True]
+        page.close()
 
 
 @pytest.mark.browser
