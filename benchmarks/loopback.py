@@ -109,8 +109,8 @@ pid {scratch}/nginx.pid;
 error_log {scratch}/error.log crit;
 events {{ worker_connections 4096; multi_accept on; }}
 http {{
-  access_log {access};
   log_format lines "$msec $http_host $uri $status";
+  access_log {access};
   client_body_temp_path {scratch}/body; proxy_temp_path {scratch}/proxy; fastcgi_temp_path {scratch}/fastcgi;
   uwsgi_temp_path {scratch}/uwsgi; scgi_temp_path {scratch}/scgi;
   types {{ image/jpeg jpg; }}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from collector import durable
-from collector.config import IntakeConfig, Section, Settings, WorkspaceConfig
+from collector.config import IntakeConfig, Section, Settings, WorkspaceConfig, without_passwords
 from collector.dedup import DedupConfig
 from collector.negatives import NegativesConfig
 from collector.spiders.config import CrawlConfig, SourcesConfig
@@ -91,7 +91,8 @@ def _origins(settings: Settings, name: str, values: BaseModel, rows: list[dict[s
             _origins(settings, f"{name}.{key}", value, rows)
         else:
             origin = settings.origin_of(f"{name}.{key}")
-            rows.append({"setting": f"{name}.{key}", "value": value, "origin": origin})
+            shown = json.loads(without_passwords(json.dumps(value)))
+            rows.append({"setting": f"{name}.{key}", "value": shown, "origin": origin})
 
 
 def write(path: Path) -> None:

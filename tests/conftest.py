@@ -15,6 +15,7 @@ from PIL import Image
 from collector.workspace import Workspace
 from pipelines.machine import LABEL_STUDIO, Tool, ensure
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of our child processes would compile all that it imports
 settings.register_profile("collect", deadline=None)  # machines are noisy: no timed assertions
 settings.load_profile("collect")
 

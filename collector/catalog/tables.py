@@ -59,7 +59,7 @@ image = Table(
     Column("height", Integer, nullable=False),
     Column("format", Text, nullable=False),  # JPEG, PNG, WEBP, GIF, AVIF: as decoded, not as named
     Column("mode", Text, nullable=False),  # Pillow's word for the stored pixels: RGB, CMYK, I;16, ...
-    Column("frames", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),  # of a GIF, counted up to 1,000
     Column("orientation", Integer, nullable=False),  # EXIF tag 274; 1 is upright
     Column("preview_pack", Text),  # null: the original is small enough to be its own preview
     Column("preview_offset", Integer),
@@ -130,7 +130,7 @@ fingerprint = Table(
     "fingerprint",
     metadata,
     Column("image", Text, ForeignKey("image.id"), primary_key=True),
-    Column("algorithm", Text, primary_key=True),  # name and parameters: phash64/lanczos32
+    Column("algorithm", Text, primary_key=True),  # name and parameters: phash64/lanczos32/gray288
     Column("value", Text, nullable=False),  # hex
     Column("quality", Float, nullable=False),  # 0 flat .. 1; flat pictures are not matched
 )

@@ -16,7 +16,7 @@ from collector.catalog import crawls
 from collector.config import find
 from collector.errors import UsageError
 from collector.intake import taking_in
-from collector.spiders.budget import Budget
+from collector.spiders.budget import WAITING, Budget
 from collector.spiders.config import CrawlConfig
 from collector.spiders.facets import Facets
 from collector.spiders.job import Job
@@ -53,7 +53,7 @@ def job_of_its_own(crawler: Crawler, spider: type[ImageSpider], arguments: dict[
             limit,
             [spider.name],
             {"before": len(crawls.first_seen(ws.catalog, about.name, names(ws)))},
-            at_once=config.concurrency,
+            at_once=WAITING * config.concurrency,
         ),
         intake=resources.enter_context(taking_in(ws)),
         progress=lambda source, job: None,

@@ -22,7 +22,7 @@ from scrapy.utils.misc import load_object
 
 from collector import licenses
 from collector.catalog import crawls, images
-from collector.records import Kept, Known, License, Outcome, Rejected, Sighting
+from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.spiders import reasons
 from collector.spiders.asking import Asking, NothingToAsk, SchemaDrift, SourceDown
 from collector.spiders.config import CrawlConfig, SourceConfig
@@ -41,7 +41,7 @@ class ImageSpider(Asking):
 
     `limits` says how much the source gives, `key` names the environment variable of its API key. With `spread`, every
     process of a crawl runs the spider, for the hosts that are its own; else one does. With `looks_inside`, candidates
-    without a license are fetched and judged by `license_inside`.
+    without a license are fetched and judged by what `inside` reads.
     """
 
     gives: ClassVar[str]
@@ -80,9 +80,9 @@ class ImageSpider(Asking):
         """Whether downloaded bytes are what the source promised; called in a worker thread."""
         return None
 
-    def license_inside(self, found: Sighting, data: bytes) -> License:
-        """The license that the bytes themselves state; called in a worker thread where `looks_inside` is set."""
-        return found.license
+    def inside(self, found: Sighting, data: bytes) -> Sighting:
+        """The candidate with the license that its bytes state; called in a worker thread."""
+        return found
 
     async def recheck(self, found: Sighting) -> Sighting | None:
         """What the source says today of a picture that it showed once; None when it has it no more."""
@@ -177,6 +177,8 @@ class ImageSpider(Asking):
             self.job.refused[self.name] += 1
             return False
         again = bool(self.job.options.get("retry_failed"))
+        if found.license.code == "missing" and not again and any(reason.startswith("license-") for reason in earlier):
+            return False  # its bytes have been looked into, and the source says no more than then
         return all(reasons.is_judged_anew(reason) or (again and reasons.is_transient(reason)) for reason in earlier)
 
     def judge(self, found: Sighting) -> Rejected | None:
@@ -253,9 +255,8 @@ class ImageSpider(Asking):
         if type(self).verify is not ImageSpider.verify and (why := await asyncio.to_thread(self.verify, found, data)):
             return why
         if self.looks_inside and found.license.code == "missing":
-            license = await asyncio.to_thread(self.license_inside, found, data)
-            found = replace(found, license=license)
-            return licenses.judge(license, self.job.allowed) or found
+            found = await asyncio.to_thread(self.inside, found, data)
+            return licenses.judge(found.license, self.job.allowed) or found
         return found
 
     def _check(self, found: Sighting) -> Any:

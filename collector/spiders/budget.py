@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-WAITING = 64  # pictures that are fetched and wait for intake, beside those on their way
+WAITING = 4  # places for each request at once: a picture that waits for a slow host or for intake stalls no other
 POLL_S = 0.05  # how often another process's returned places are looked for
 CELL = struct.Struct("<qq")  # (kept, in flight) of one process
 

@@ -68,7 +68,7 @@ class FileStorage:
         """Delete what is too old, once for each process."""
         if self.folder not in self.pruned:
             self.pruned.add(self.folder)
-            for path in self.folder.glob("*/*"):
+            for path in self.folder.glob("*"):
                 with suppress(OSError):
                     if not 0 <= time.time() - path.stat().st_mtime < self.seconds:
                         path.unlink()
@@ -85,8 +85,9 @@ class FileStorage:
                 return None
             data = gzip.decompress(body)
             request.meta["cache_timestamp"] = told["time"]
-            of_type = responsetypes.from_args(headers=told["headers"], url=request.url, body=data)
-            return of_type(request.url, status=told["status"], headers=told["headers"], body=data)
+            url = told["led_to"] or request.url
+            of_type = responsetypes.from_args(headers=told["headers"], url=url, body=data)
+            return of_type(url, status=told["status"], headers=told["headers"], body=data)
         except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error):
             return None
 
@@ -94,6 +95,7 @@ class FileStorage:
         """Keep an answer. A disk that refuses it is no reason to stop."""
         head = {
             "url": public(request),
+            "led_to": response.url if "redirect_urls" in request.meta else "",
             "time": time.time(),
             "status": response.status,
             "headers": {"Content-Type": (response.headers.get("Content-Type") or b"").decode("latin-1")},
@@ -110,7 +112,7 @@ class FileStorage:
 
     def _path(self, request: Request) -> Path:
         key = hashlib.sha256(public(request).encode()).hexdigest()
-        return self.folder / key[:2] / key
+        return self.folder / key
 
 
 def public(request: Request) -> str:

@@ -159,7 +159,7 @@ class SiteConfig(SourceConfig):
     enabled: bool = Field(False, description="ask this source when none is named")
     urls: tuple[str, ...] = Field((), description="pages to begin at; `--url` replaces them")
     browser: bool = Field(False, description="render pages in Chromium, as `--browser` does")
-    chromium: str = Field("", description="path of Chromium; empty: the one of Playwright, or one that is installed")
+    chromium: str = Field("", description="path of Chromium; empty: one on PATH, or the one of Playwright")
     pages: int = Field(200, ge=1, description="most pages that one crawl looks at")
     depth: int = Field(3, ge=0, description="how many links away from the first page")
     scrolls: int = Field(50, ge=0, description="how often a rendered page is scrolled down")

@@ -70,7 +70,8 @@ class Gbif(ImageSpider):
 
     async def _taxon(self, words: str) -> dict[str, Any]:
         """What to search by: the taxon with this name if there is one, else the words themselves."""
-        named = [each for each in [await self._lookup("/v1/species/match", {"name": words})] if is_taxon(words, each)]
+        matched = await self._lookup("/v1/species/match", {"name": words})
+        named: list[Mapping[str, Any]] = [matched] if is_taxon(words, matched) else []
         if not named:
             asked = {"q": words, "qField": "VERNACULAR", "datasetKey": BACKBONE, "limit": NAMES}
             named = taxa_named(words, objects((await self._lookup("/v1/species/search", asked)).get("results")))

@@ -73,6 +73,7 @@ class Met(ImageSpider):
             return None
 
     def judge(self, found: Sighting) -> Rejected | None:
+        """As always, and whether the object is about the words at all."""
         return super().judge(found) or off_topic(found)
 
 

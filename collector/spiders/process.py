@@ -31,7 +31,7 @@ from collector.catalog import crawls
 from collector.config import IntakeConfig
 from collector.errors import CollectError, StoppedShort
 from collector.intake import Intake, taking_in
-from collector.spiders.budget import Budget, Shared
+from collector.spiders.budget import WAITING, Budget, Shared
 from collector.spiders.config import CrawlConfig
 from collector.spiders.facets import Facets
 from collector.spiders.guard import guard_of, install_last_gate
@@ -114,13 +114,14 @@ def _job(ws: Workspace, order: Mapping[str, Any], intake: Intake | None, shard: 
         if shard.count > 1
         else None
     )
+    at_once = WAITING * max(1, ws.section(CrawlConfig).concurrency // shard.count)
     job = Job(
         ws=ws,
         concept=ws.described(order["concept"]),
         queries=tuple((label, words) for label, words in order["queries"]),
         preset=order["license"],
         allowed=tuple(order["allowed"]),
-        budget=Budget(order["limit"], mine, order["kept"], at_once=ws.section(CrawlConfig).concurrency, shared=shared),
+        budget=Budget(order["limit"], mine, order["kept"], at_once=at_once, shared=shared),
         intake=intake,  # type: ignore[arg-type]  # a dry run takes nothing in
         progress=_Progress(),
         facets=Facets(**order["facets"]),

@@ -6,7 +6,7 @@ from collector.records import Rejected
 
 TRANSIENT = ("timeout", "http-error", "connection", "dns", "tls", "robots-unreachable", "busy")
 """Refusals that `--retry-failed` looks at again."""
-JUDGED = ("excluded-word", "off-topic", "bad-address", "creator-cap", "site-cap")
+JUDGED = ("excluded-word", "off-topic", "bad-address", "private-address", "creator-cap", "site-cap")
 """Refusals from what is known without the file, under the settings of that day: they are judged anew each time."""
 
 

@@ -19,6 +19,7 @@ from collector.spiders.webpage import MAX_PICTURES, WebPage, clean, first, pixel
 
 MAX_NODES, MAX_VALUES = 50_000, 20
 KINDS = ("ImageObject", "Photograph")
+NAMED, AT = ("value", "name", "url", "@id"), ("contentUrl", "url", "@id")  # what an object stands for: text, address
 RESERVED = re.compile(r"all\s+rights\s+reserved", re.IGNORECASE)
 _PREFIX = re.compile(r"^(?:https?://schema\.org/|schema:)")
 Properties = dict[str, list[Any]]  # values are text, or Properties of a nested object
@@ -46,7 +47,9 @@ def image_objects(page: WebPage) -> list[ImageObject]:
 
 def _image_object(page: WebPage, thing: Properties, told: str) -> ImageObject:
     content = [page.absolute(each) for each in _texts(thing, "contentUrl")]
-    others = [page.absolute(each) for name in ("url", "image", "thumbnailUrl", "@id") for each in _texts(thing, name)]
+    others = [
+        page.absolute(each) for name in ("url", "image", "thumbnailUrl", "@id") for each in _texts(thing, name, AT)
+    ]
     urls = list(dict.fromkeys(filter(None, [*content, *others])))
     creators = [each for name in ("creator", "author") for each in thing.get(name, ())]
     people = [each for each in creators if isinstance(each, dict)]
@@ -175,13 +178,13 @@ def _content(element: Any) -> str:
     return text_of(element)
 
 
-def _texts(thing: Properties, name: str) -> list[str]:
+def _texts(thing: Properties, name: str, within: tuple[str, ...] = NAMED) -> list[str]:
     """The values of a property as text; of an object, its name, value or address."""
     found = []
     for value in thing.get(name, ()):
         if isinstance(value, str):
             found.append(value)
         elif isinstance(value, dict):
-            inner = [value.get(key, [""])[0] for key in ("value", "name", "url", "@id") if value.get(key)]
+            inner = [value.get(key, [""])[0] for key in within if value.get(key)]
             found.extend(each for each in inner[:1] if isinstance(each, str))
     return found

@@ -154,11 +154,10 @@ class Site(StatedByPage):
         look = await asyncio.to_thread(self._read, _text(response), response.url)
         for each in look.found:
             if found.url in (each.url, *each.facts.get("fallbacks", ())):
-                license = each.license
-                if license.code == "missing":
-                    file = await self.get(found.url, headers=PICTURE_HEADERS, **{PICTURE: True})
-                    license = await asyncio.to_thread(self.license_inside, found, file.body)
-                return replace(found, license=license)
+                if each.license.code != "missing":
+                    return replace(found, license=each.license)
+                file = await self.get(found.url, headers=PICTURE_HEADERS, **{PICTURE: True})
+                return await asyncio.to_thread(self.inside, found, file.body)
         return None
 
     # -- reading pages ------------------------------------------------------------------------------------------------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collector.records import License, Rejected, Sighting
+from dataclasses import replace
+
+from collector.records import Rejected, Sighting
 from collector.spiders import embedded
 from collector.spiders.base import ImageSpider
 
@@ -23,10 +25,12 @@ class StatedByPage(ImageSpider):
             return Rejected("license-contradictory", f"the page says {found.license.evidence}, the file {against}")
         return None
 
-    def license_inside(self, found: Sighting, data: bytes) -> License:
-        """The license that the file itself states."""
-        return embedded.license_of(embedded.read_file(data))
+    def inside(self, found: Sighting, data: bytes) -> Sighting:
+        """The candidate with the license, and the creator, that the file itself states."""
+        told = embedded.read_file(data)
+        return replace(found, license=embedded.license_of(told), creator=found.creator or told.creator)
 
     def judge(self, found: Sighting) -> Rejected | None:
+        """As always, and whether the page forbids it."""
         forbids = found.facts.get(FORBIDS)
         return Rejected("opted-out", str(forbids)[:300]) if forbids else super().judge(found)

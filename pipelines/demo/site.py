@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -31,8 +32,8 @@ Answer = tuple[int, Headers, bytes]
 class Site:
     """The server, running in threads of this process between `__enter__` and `__exit__`.
 
-    `requests` counts the file requests of this process, `searches` are the targets of its searches in order; with `log`,
-    each file request is also a line `STATUS PATH` of that file, so that a killed and repeated run can be checked.
+    `requests` counts the file requests of this process, `searches` are the targets of its searches in order. With
+    `log`, each file request is a line `STATUS PATH` of that file too, so that a killed and repeated run can be checked.
     Port 0 takes a free one.
     """
 
@@ -126,6 +127,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.site = site
         self.open: set[socket.socket] = set()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Silent where a client hung up, which crawlers do when they have seen enough."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def server_close(self) -> None:
         super().server_close()

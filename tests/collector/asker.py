@@ -51,7 +51,7 @@ class Asker(Spider):
         request = Request(order["url"], meta=order.get("meta", {"picture": True}))
         try:
             response = await asyncio.wait_for(engine.download_async(request), order.get("give_up"))
-            result |= {"status": response.status, "body": response.body[:200].decode("latin-1")}
+            result |= {"status": response.status, "body": response.body[:200].decode("latin-1"), "led_to": response.url}
         except Exception as error:
             why = reason_of(error)
             result |= {"reason": why.reason, "detail": why.detail}

@@ -88,9 +88,14 @@ class Canary:
 
 
 def hostile_crawl(ws: Workspace, web: Web, hosts: list[str]) -> int:
-    """Render a hostile page for each host; how many pictures were kept, one of each page."""
+    """Render a hostile page for each host; how many pictures were kept, one of each page.
+
+    The page also asks for what its own robots.txt closes.
+    """
+    web.pages["/robots.txt"] = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /closed\n")
     for number, host in enumerate(hosts):
-        body = HOSTILE.replace("HOST", host) + f'<img src="/img/{number}.jpg">'
+        body = f'{HOSTILE.replace("HOST", host)}<img src="/img/{number}.jpg"><script src="/closed.js"></script>'
+        body += '<script src="/open.js"></script>'
         web.page(f"/hostile{number}", body, f'<link rel="license" href="{BY}">')
         web.picture(f"/img/{number}.jpg", number)
     kept = crawl(ws, "horse", url=[f"{web.url}/hostile{number}" for number in range(len(hosts))], browser=True).kept

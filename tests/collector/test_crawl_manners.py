@@ -347,6 +347,14 @@ def test_a_search_is_asked_once_and_its_key_is_kept_nowhere(ask: Asker, tmp_path
         assert not [data for data in kept if b"s3cr3t" in data]
 
 
+def test_a_kept_page_is_where_its_redirects_led(ask: Asker, tmp_path: Path) -> None:
+    with Host({"/old": Reply(301, {"Location": "/new/"}), "/new/": Reply(200, {}, b"<a href=1.jpg>")}) as host:
+        order = {"url": host.url("/old"), "meta": {"page": True, "search": True}}
+        for _ in range(2):
+            assert ask([order], data=tmp_path)[0]["led_to"] == host.url("/new/")
+        assert host.paths().count("/new/") == 1
+
+
 def test_failures_are_not_kept_and_a_torn_entry_is_asked_for_again(ask: Asker, tmp_path: Path) -> None:
     replies = {"/search?q=1": Reply(500), "/search?q=2": Reply(200, {}, b"{}" * 100)}
     with Host(replies) as host:

@@ -20,7 +20,7 @@ import pytest
 from scrapy.http import Response
 
 from collector.errors import UsageError
-from collector.spiders.browser import FLAGS, Browser, Rendering, launcher
+from collector.spiders.browser import Browser, Rendering, launcher
 from collector.spiders.page_license import read_page
 from collector.spiders.runner import crawl
 from pipelines.machine import BROWSER
@@ -55,6 +55,9 @@ BY_SCROLL = """addEventListener("scroll", () => {
 });"""
 BY_BUTTON = """document.write("<button>Load more photos</button>");
 document.querySelector("button").onclick = load;"""
+BY_SIGHT = """const last = document.createElement("p");
+document.body.append(last);
+new IntersectionObserver(seen => seen[0].isIntersecting && load()).observe(last);"""
 FURNITURE = """<style>@font-face { font-family: f; src: url(/font.woff2); } body { font-family: f; }</style>
 <video src="/film.mp4" autoplay muted></video><audio src="/sound.mp3" autoplay></audio><p>Horses</p>
 <link rel="icon" href="/favicon.png"><div style="background: url(/back.jpg); height: 9px"></div>"""
@@ -127,9 +130,8 @@ def render(web: Web, path: str, use: Callable[[Rendering], Awaitable[Any]], **br
 # -- an infinite page -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", [BY_SCROLL, BY_BUTTON], ids=["scroll", "button"])
-def test_an_infinite_page_is_scrolled_until_there_is_enough(make_workspace: MakeWorkspace, web: Web, when: str) -> None:
-    endless(web, pages=12, when=when)
+def test_an_infinite_page_is_scrolled_until_there_is_enough(make_workspace: MakeWorkspace, web: Web) -> None:
+    endless(web, pages=12)
     ws = make_workspace(settings(web))
     summary = crawl(ws, "horse", url=f"{web.url}/g", browser=True, limit=45)
     assert adds_up(summary)
@@ -146,22 +148,22 @@ def test_an_infinite_page_is_scrolled_until_there_is_enough(make_workspace: Make
     assert web.requests["/g"] == 1
 
 
-def test_an_infinite_page_ends_where_nothing_new_comes(make_workspace: MakeWorkspace, web: Web) -> None:
-    endless(web, pages=3)
-    ws = make_workspace(settings(web))
-    summary = crawl(ws, "horse", url=f"{web.url}/g", browser=True, limit=500)
-    assert (summary.kept, summary.seen) == (30, 30)
-    before = web.requests.copy()
-    assert crawl(ws, "horse", url=f"{web.url}/g", browser=True, limit=500).new == 0
-    assert not [path for path in web.requests if path.startswith("/img") and web.requests[path] > before[path]]
+@pytest.mark.parametrize("when", [BY_SCROLL, BY_BUTTON, BY_SIGHT], ids=["scroll", "button", "sight"])
+def test_an_infinite_page_ends_where_nothing_new_comes(web: Web, when: str) -> None:
+    endless(web, pages=3, each=7, when=when)
 
+    async def scroll(rendering: Rendering) -> tuple[str, int]:
+        times = 0
+        while await rendering.more():
+            times += 1
+        return rendering.html, times
 
-def test_robots_txt_holds_for_what_scripts_ask(make_workspace: MakeWorkspace, web: Web) -> None:
-    endless(web, pages=3)
-    web.pages["/robots.txt"] = (200, {"Content-Type": "text/plain"}, b"User-agent: *\nDisallow: /api\n")
-    assert crawl(make_workspace(settings(web)), "horse", url=f"{web.url}/g", browser=True).seen == 0
-    assert web.requests["/g"] == 1
-    assert not [path for path in web.requests if path.startswith("/api")]
+    html, times = render(web, "/g", scroll)
+    found = read_page(html, f"{web.url}/g")
+    assert [each.title for each in found] == [f"Horse {number}" for number in range(21)]
+    assert {each.license.code for each in found} == {"by"}
+    assert times < 10
+    assert not [path for path in web.requests if path.startswith("/img")]
 
 
 # -- a hostile page ---------------------------------------------------------------------------------------------------
@@ -188,8 +190,11 @@ def test_a_hostile_page_reaches_nothing_on_this_machine(make_workspace: MakeWork
     with Canary() as canary:
         assert hostile_crawl(make_workspace(settings(web, site="depth = 0")), web, [canary.host]) == 1
     assert canary.hits == []
+    assert web.requests["/open.js"] == 1
+    assert web.requests["/closed.js"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network of its own")
 @pytest.mark.skipif(not all(map(shutil.which, ("unshare", "ip", "nft"))), reason="unshare, ip or nft is missing")
 def test_a_hostile_page_sends_no_packet_to_private_addresses(tmp_path: Path) -> None:
@@ -304,15 +309,3 @@ def test_chromium_ends_with_a_killed_crawl(make_workspace: MakeWorkspace, web: W
     while {process.name for process in chromiums()} - before and time.monotonic() < end:
         time.sleep(0.1)
     assert not {process.name for process in chromiums()} - before
-
-
-def test_what_chromium_shows_is_read_like_any_page(web: Web) -> None:
-    endless(web, pages=1, each=3)
-
-    async def html(rendering: Rendering) -> str:
-        return rendering.html
-
-    found = read_page(render(web, "/g", html), f"{web.url}/g")
-    assert [each.title for each in found] == ["Horse 0", "Horse 1", "Horse 2"]
-    assert {each.license.code for each in found} == {"by"}
-    assert "--proxy-bypass-list=<-loopback>" in FLAGS

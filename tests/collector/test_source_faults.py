@@ -156,10 +156,9 @@ def test_one_odd_result_among_good_ones_harms_nobody(make_workspace: MakeWorkspa
     assert adds_up(summary)
 
 
-@pytest.mark.parametrize("count", [12, 10**9])
-def test_pages_that_repeat_forever_end_the_search(make_workspace: MakeWorkspace, count: int) -> None:
+def test_pages_that_repeat_forever_end_the_search(make_workspace: MakeWorkspace) -> None:
     with FaultServer({f"/{n}": good(n) for n in range(5)}) as server:
-        server.pages = [(200, JSON, server.search(page_count=count))]
+        server.pages = [(200, JSON, server.search(page_count=10**9))]
         search = f"{server.url}/v1/images/?page="
         assert len({naive.fetch(f"{search}{page}") for page in range(1, 30)}) == 1  # one could ask for ever
         server.asked.clear()
@@ -220,7 +219,7 @@ def test_short_of_the_limit_the_exit_code_is_3(make_workspace: MakeWorkspace, tm
 # -- a full disk --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", ["size=1200k", "nr_inodes=60"])
+@pytest.mark.parametrize("options", ["size=1200k", "nr_inodes=260"])
 def test_a_crawl_that_fills_the_disk_stops_and_a_larger_disk_completes_it(tmp_path: Path, options: str) -> None:
     enter = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
     if shutil.which("unshare") is None or subprocess.run([*enter, "true"], capture_output=True).returncode != 0:

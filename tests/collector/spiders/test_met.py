@@ -71,7 +71,7 @@ def test_dates_are_stated_where_they_are_one_year() -> None:
      ({"since": "1850-05"}, {"dateBegin": ["1850"], "dateEnd": ["2100"]}),
      ({"until": "1900"}, {"dateBegin": ["-8000"], "dateEnd": ["1900"]})],
 )  # fmt: skip
-def test_facets_are_asked_for(ws: Workspace, facets: dict[str, str], asked: dict[str, list[str]]) -> None:
+def test_facets_are_asked_for(ws: Workspace, facets: dict[str, Any], asked: dict[str, list[str]]) -> None:
     with Replay(sample("met")) as replay:
         pages(spider_at(replay, ws, "met", **facets))
     sent = parse_qs(urlsplit(replay.to("/public/collection/v1/search")[0]).query)

@@ -143,7 +143,12 @@ def test_a_file_that_changes_on_the_way_is_fetched_from_its_beginning(
     path = f"/{LABELS['validation']}"
     old, new = answers[path], many(61, 0)[f"/{LABELS['validation']}"]
     requests: list[Params] = []
-    answers[path] = lambda params: (requests.append(params), old if len(requests) < 4 else new)[1]
+
+    def renewed(params: Params) -> object:
+        requests.append(params)
+        return old if len(requests) < 4 else new
+
+    answers[path] = renewed
     with Replay(answers) as replay:
         pages(spider_at(replay, ws, "openimages"))
     assert (folder_of(ws) / path.rpartition("/")[2]).read_text() == "\n".join(new) + "\n"

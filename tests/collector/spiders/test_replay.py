@@ -57,11 +57,11 @@ def test_originals_are_stored_byte_for_byte_with_license_page_and_creator(crawle
     _, ws, replay = crawled
     sightings = ws.catalog.frame("sightings")
     for row in sightings.itertuples():
-        path = row.url.removeprefix(replay.url).partition("?")[0].replace("%20", " ")
-        assert ws.store.get(row.image) == file_at(path)
+        path = str(row.url).removeprefix(replay.url).partition("?")[0].replace("%20", " ")
+        assert ws.store.get(str(row.image)) == file_at(path)
         assert row.license_evidence
-        assert row.page.startswith("https://")
-        assert "<" not in row.creator + row.title
+        assert str(row.page).startswith("https://")
+        assert "<" not in f"{row.creator} {row.title}"
     originals = [url for url in sightings["url"] if "inaturalist" in url]
     assert sorted(url.partition("?")[0].rpartition("/")[2] for url in originals) == ["original.jpeg", "original.jpg"]
     assert not [path for path in replay.asked if "square" in path or "web-large" in path or "thumb" in path]
