@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog, now
+from collector.catalog.images import is_buried
 from collector.catalog.tables import rejection, search, sighting, tombstone
 from collector.records import Sighting
 
@@ -115,7 +116,7 @@ def tally(catalog: Catalog, concept: str, sources: Iterable[str]) -> Tally:
     names = list(sources)
     seen = sighting.alias("seen")
     mine = (seen.c.concept == concept, seen.c.source.in_(names))
-    candidate = sa.select(seen.c.source, seen.c.source_id).where(*mine, ~_is_buried(seen)).distinct().subquery()
+    candidate = sa.select(seen.c.source, seen.c.source_id).where(*mine, ~is_buried(seen.c.image)).distinct().subquery()
     latest = (
         sa.select(sa.func.max(rejection.c.id))
         .where(rejection.c.concept == concept, rejection.c.source.in_(names))
@@ -135,7 +136,7 @@ def tally(catalog: Catalog, concept: str, sources: Iterable[str]) -> Tally:
         sa.select(tombstone.c.reason, sa.func.count())
         .select_from(
             sa.select(seen.c.source, seen.c.source_id, sa.func.min(seen.c.image).label("image"))
-            .where(*mine, _is_buried(seen))
+            .where(*mine, is_buried(seen.c.image))
             .group_by(seen.c.source, seen.c.source_id)
             .subquery("dead")
             .join(tombstone, sa.literal_column("dead.image") == tombstone.c.sha256)
@@ -145,7 +146,7 @@ def tally(catalog: Catalog, concept: str, sources: Iterable[str]) -> Tally:
     with catalog.read() as connection:
         kept_ids = int(connection.execute(sa.select(sa.func.count()).select_from(candidate)).scalar_one())
         kept = connection.execute(
-            sa.select(sa.func.count(seen.c.image.distinct())).where(*mine, ~_is_buried(seen))
+            sa.select(sa.func.count(seen.c.image.distinct())).where(*mine, ~is_buried(seen.c.image))
         ).scalar_one()
         rejected: dict[str, int] = {}
         for query in (refused, buried):
@@ -158,7 +159,7 @@ def first_seen(catalog: Catalog, concept: str, sources: Iterable[str]) -> list[t
     """(source, license code, creator, host) of each image's first sighting by one of the sources."""
     first = (
         sa.select(sa.func.min(sighting.c.id))
-        .where(sighting.c.concept == concept, sighting.c.source.in_(list(sources)), ~_is_buried(sighting))
+        .where(sighting.c.concept == concept, sighting.c.source.in_(list(sources)), ~is_buried(sighting.c.image))
         .group_by(sighting.c.image)
     )
     query = sa.select(sighting.c.source, sighting.c.license, sighting.c.creator, sighting.c.url)
@@ -180,7 +181,3 @@ def host_of(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
-
-
-def _is_buried(table: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.exists().where(tombstone.c.sha256 == table.c.image)

@@ -6,16 +6,15 @@ network: they differ enough for the perceptual hash (`NEAREST`), and a weak clas
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from PIL import Image
-
-from collector.fingerprints import phash
+from collector.config import IntakeConfig
+from collector.decoding import Decoded, decode
+from collector.fingerprints import PHASH
 from pipelines.demo.animals import paint_animal, paint_portrait, paint_rockers
 from pipelines.demo.canvas import Canvas, Frame
 from pipelines.demo.scenes import paint_foreground, paint_scene
@@ -116,11 +115,18 @@ def gallery(kinds: Sequence[str], seed: int = 0) -> Iterator[Drawing]:
         while True:
             number = next(numbers)
             jpeg = draw(kind, number)
-            value = phash(Image.open(io.BytesIO(jpeg)).convert("RGB"))
+            value = perceptual_hash(jpeg)
             if all((value ^ other).bit_count() >= NEAREST for other in hashes):
                 break
         hashes.append(value)
         yield Drawing(kind, number, jpeg)
+
+
+def perceptual_hash(jpeg: bytes) -> int:
+    """The perceptual hash that intake gives a drawing."""
+    decoded = decode(jpeg, IntakeConfig())
+    assert isinstance(decoded, Decoded)
+    return next(int(each.value, 16) for each in decoded.fingerprints if each.algorithm == PHASH)
 
 
 def _seeds(seed: int) -> Iterator[int]:

@@ -170,7 +170,7 @@ def test_a_daily_rerun_asks_only_the_first_page_of_each_source(make_workspace: M
 
 def test_a_higher_limit_asks_on_from_the_page_that_was_reached(make_workspace: MakeWorkspace, site: Site) -> None:
     ws = make_workspace(settings(site.url))
-    crawl(ws, "horse", limit=22, sources=["openverse"])
+    crawl(ws, "horse", limit=18, sources=["openverse"])
     before = list(site.searches)
     crawl(ws, "horse", limit=500, sources=["openverse"])
     assert "page=2" in before[-1]

@@ -170,6 +170,27 @@ def test_a_picture_that_was_compressed_on_the_way_is_refused() -> None:
         assert body_of(fine) == b"x"
 
 
+def test_a_proxy_gets_its_password_and_the_host_behind_it_does_not() -> None:
+    with FaultServer({"/1.jpg": (200, {}, b"x")}) as proxy:
+        through = {"proxy": proxy.url}
+        password = {"Proxy-Authorization": "Basic bWU6c2VjcmV0"}
+        requests = [
+            Request("http://pictures.example/1.jpg", headers=password, meta={PICTURE: True, **through}),
+            Request("https://pictures.example/2.jpg", headers=password, meta={PICTURE: True, **through}),
+            Request("http://169.254.169.254/key", meta=through),
+            Request(f"{proxy.url}/1.jpg", headers=password),
+        ]
+        told = fetch(*requests, COLLECT_PROXIES=(proxy.url,))
+        heads = {head.split(" HTTP", 1)[0]: "Proxy-Authorization: Basic bWU6c2VjcmV0" in head for head in proxy.heads}
+        assert heads == {
+            "GET http://pictures.example/1.jpg": True,
+            "CONNECT pictures.example:443": True,
+            "GET /1.jpg": False,
+        }
+        assert body_of(told[0]) == body_of(told[3]) == b"x"
+        assert [type(each) for each in told[1:3]] == [DownloadFailedError, PrivateAddress]
+
+
 # -- what is not waited for ---------------------------------------------------------------------------------------
 
 
