@@ -471,6 +471,7 @@ def main() -> None:
     for mode in ("speed", "memory", "faults", "kill", "first", "all"):
         parser.add_argument(f"--{mode}", action="store_true")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     wanted = [mode for mode in ("speed", "first", "memory", "faults", "kill") if getattr(chosen, mode) or chosen.all]
     folder: Path = chosen.folder
     environments = Path(tempfile.gettempdir()) / "collect-benchmark-peers"
