@@ -174,7 +174,6 @@ class ImageSpider(Asking):
         if why is not None:
             if why.reason not in earlier and not self.job.dry_run:
                 await asyncio.wrap_future(self.job.intake.reject(found, why))
-            self.job.refused[self.name] += 1
             return False
         again = bool(self.job.options.get("retry_failed"))
         if found.license.code == "missing" and not again and any(reason.startswith("license-") for reason in earlier):
@@ -214,7 +213,6 @@ class ImageSpider(Asking):
                 fills = False
         except Exception as error:
             job.fail(error)
-        job.refused[self.name] += not fills
         job.budget.settle(self.name, fills=fills)
         if not fills:
             job.count(found, -1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,12 +52,10 @@ class Job:
     asked: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     notes: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     seen: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
     creators: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     error: BaseException | None = None
-    began: float = field(default_factory=time.monotonic)
 
     def mine(self, url: str) -> bool:
         """Whether this process fetches from the host of an address; the others leave it to us."""
