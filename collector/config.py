@@ -23,8 +23,8 @@ from collector.registry import did_you_mean
 
 PREFIX = "COLLECT__"
 SECTIONS = (
-    "workspace", "intake", "crawl", "sources", "dedup", "negatives", "splits",
-    "label", "agreement", "snapshot", "train", "prelabel", "concepts",
+    "workspace", "intake", "crawl", "sources", "dedup", "quality", "negatives", "splits",
+    "label", "agreement", "snapshot", "shortcuts", "train", "prelabel", "concepts",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,12 +21,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from collector import durable
 from collector.catalog import images
 from collector.catalog.images import Arrival
 from collector.config import IntakeConfig, WorkspaceConfig
 from collector.decoding import Decoded, decode
 from collector.errors import Busy, CollectError
-from collector.fingerprints import PHASH, Fingerprint
+from collector.fingerprints import Fingerprint, Thumb, algorithms, fingerprints
 from collector.records import Outcome, Rejected, Sighting
 from collector.store import Preview
 from collector.workspace import Workspace
@@ -33,7 +35,7 @@ from collector.workspace import Workspace
 GROUP = 64  # pictures written down together, at most
 LINGER_S = 0.03  # how long a picture waits for others to be written down with
 SWITCH_S = 0.0005  # decoding threads ask for Python's lock many times; its own 5 ms cost a fifth of the speed
-WAITING_BYTES = 32_000_000  # of pictures not yet written down; `take` makes its caller wait beyond that
+WAITING_BYTES = 8_000_000  # of pictures not yet written down; `take` makes its caller wait beyond that
 
 Check = Callable[[Decoded], Rejected | None]
 
@@ -41,12 +43,9 @@ Check = Callable[[Decoded], Rejected | None]
 @contextmanager
 def taking_in(ws: Workspace) -> Iterator[Intake]:
     """Wrap a step that takes images in: several may run at once, and the first sweeps what a killed one left."""
-    # A store that the settings put elsewhere may serve other workspaces too: what we do not know may be theirs.
-    if not ws.section(WorkspaceConfig).store:
-        with suppress(Busy), ws.lock("intake"):  # busy: another intake runs, and its fresh objects have no row yet
-            known = images.previews(ws.catalog)
-            ws.store.sweep(set(known), {preview.pack for preview in known.values() if preview})
-    with ws.lock("intake", shared=True, wait_s=60), warnings.catch_warnings():
+    with suppress(Busy), ws.lock("intake"):  # busy: another intake runs, and its fresh objects have no row yet
+        _sweep(ws)
+    with ws.lock("intake", shared=True, wait_s=60), _marked(ws), warnings.catch_warnings():
         # Pillow's warnings about odd metadata are not ours to print. Set here, once: filters belong to all threads.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         interval = sys.getswitchinterval()
@@ -59,6 +58,26 @@ def taking_in(ws: Workspace) -> Iterator[Intake]:
             sys.setswitchinterval(interval)
 
 
+@contextmanager
+def _marked(ws: Workspace) -> Iterator[None]:
+    """A file that stays behind when this intake is killed."""
+    mark = ws.data / "intakes" / uuid.uuid4().hex
+    durable.save(mark, b"")
+    yield
+    mark.unlink(missing_ok=True)
+
+
+def _sweep(ws: Workspace) -> None:
+    """Remove what a killed intake left in the store; looking for it takes a walk through all of it."""
+    killed = list((ws.data / "intakes").glob("*"))
+    # A store that the settings put elsewhere may serve other workspaces too: what we do not know may be theirs.
+    if killed and not ws.section(WorkspaceConfig).store:
+        known = images.previews(ws.catalog)
+        ws.store.sweep(set(known), {preview.pack for preview in known.values() if preview})
+    for mark in killed:
+        mark.unlink(missing_ok=True)
+
+
 @dataclass(slots=True)
 class Picture:
     """A candidate on its way through intake: what will be written down of it, and who waits for its outcome."""
@@ -67,7 +86,7 @@ class Picture:
     data: bytes = b""
     image: str = ""
     record: dict[str, Any] | None = None
-    prints: Sequence[Fingerprint] = ()
+    thumb: Thumb | None = None
     preview: bytes | None = None
     why: Rejected | None = None
     done: Future[Outcome] = field(default_factory=Future)
@@ -90,13 +109,18 @@ class Intake:
         self._writer = threading.Thread(target=self._write_all, name="intake-writer")
         self._writer.start()
 
-    def take(self, data: bytes, found: Sighting, check: Check | None = None) -> Future[Outcome]:
+    @property
+    def full(self) -> bool:
+        """Whether so many bytes are on their way that `take` makes its caller wait."""
+        return self._bytes >= WAITING_BYTES
+
+    def take(self, data: bytes, found: Sighting, check: Check | None = None, *, wait: bool = True) -> Future[Outcome]:
         """Judge the bytes and keep them; `check` may refuse a picture for its looks, and runs in another thread.
 
-        Waits while too many bytes are on their way.
+        Waits while too many bytes are on their way; who must not `wait` looks at `full` before it gets more.
         """
         picture = Picture(found, data)
-        self._enter(picture)
+        self._enter(picture, wait=wait)
         self._judges.submit(self._judge, picture, check)
         return picture.done
 
@@ -119,10 +143,11 @@ class Intake:
         self._ready.put(picture)
         return picture.done
 
-    def _enter(self, picture: Picture) -> None:
+    def _enter(self, picture: Picture, *, wait: bool = False) -> None:
         picture.done.set_running_or_notify_cancel()  # whoever stops waiting for it does not stop it
         with self._room:
-            self._room.wait_for(lambda: not self._bytes or self._bytes + len(picture.data) <= WAITING_BYTES)
+            if wait:
+                self._room.wait_for(lambda: not self._bytes or self._bytes + len(picture.data) <= WAITING_BYTES)
             self._bytes += len(picture.data)
             self._count += 1
 
@@ -189,16 +214,17 @@ def take_in(ws: Workspace, data: bytes, found: Sighting) -> Outcome:
 
 def fill_fingerprints(ws: Workspace) -> None:
     """Compute the fingerprints of images that an older version took in, from their bytes."""
-    missing = images.without(ws.catalog, PHASH)
+    missing = images.without(ws.catalog, algorithms())
     anything = IntakeConfig(min_side=1, max_pixels=2**40, max_bytes=2**40)  # it was good enough when it was taken in
     for start in range(0, len(missing), GROUP):
-        prints = {}
+        thumbs = {}
         for image in missing[start : start + GROUP]:
             with suppress(CollectError):  # the store has lost it, and nothing can be compared with it
                 decoded = decode(ws.store.get(image), anything)
                 if isinstance(decoded, Decoded):
-                    prints[image] = decoded.fingerprints
-        images.add_fingerprints(ws.catalog, prints)
+                    thumbs[image] = decoded.thumb
+        prints = fingerprints(list(thumbs.values()))
+        images.add_fingerprints(ws.catalog, dict(zip(thumbs, prints, strict=True)))
         ws.progress("computing fingerprints", min(start + GROUP, len(missing)), len(missing))
 
 
@@ -210,7 +236,7 @@ def judge(picture: Picture, config: IntakeConfig, check: Check | None = None) ->
         return
     picture.why = check(decoded) if check else None
     picture.image = hashlib.sha256(picture.data).hexdigest()
-    picture.prints, picture.preview = decoded.fingerprints, decoded.preview
+    picture.thumb, picture.preview = decoded.thumb, decoded.preview
     picture.record = {
         "bytes": len(picture.data),
         "width": decoded.width,
@@ -233,10 +259,14 @@ def commit(ws: Workspace, group: Sequence[Picture]) -> list[Outcome]:
     ws.store.put_all({name: each.data for name, each in kept.items()})
     small = {name: each.preview for name, each in kept.items() if each.preview and name not in held.stored}
     previews = dict(zip(small, ws.store.put_previews(list(small.values())), strict=True))
-    return images.write(ws.catalog, [_arrival(each, previews.get(each.image)) for each in group])
+    thumbs = {name: each.thumb for name, each in kept.items() if each.thumb and name not in held.stored}
+    prints = dict(zip(thumbs, fingerprints(list(thumbs.values())), strict=True))
+    return images.write(
+        ws.catalog, [_arrival(each, previews.get(each.image), prints.get(each.image, ())) for each in group]
+    )
 
 
-def _arrival(picture: Picture, preview: Preview | None) -> Arrival:
+def _arrival(picture: Picture, preview: Preview | None, prints: Sequence[Fingerprint]) -> Arrival:
     if picture.record is None or picture.why is not None:
         return Arrival(picture.found, picture.image, why=picture.why)
     where = {
@@ -244,4 +274,4 @@ def _arrival(picture: Picture, preview: Preview | None) -> Arrival:
         "preview_offset": preview.offset if preview else None,
         "preview_bytes": preview.size if preview else None,
     }
-    return Arrival(picture.found, picture.image, picture.record | where, picture.prints)
+    return Arrival(picture.found, picture.image, picture.record | where, prints)

@@ -5,6 +5,7 @@ An image that was buried (a placeholder, say) counts as refused with the reason 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -155,8 +156,8 @@ def tally(catalog: Catalog, concept: str, sources: Iterable[str]) -> Tally:
     return Tally(kept_ids + sum(rejected.values()), int(kept), dict(sorted(rejected.items())))
 
 
-def first_seen(catalog: Catalog, concept: str, sources: Iterable[str]) -> list[tuple[str, str, str, str]]:
-    """(source, license code, creator, host) of each image's first sighting by one of the sources."""
+def first_seen(catalog: Catalog, concept: str, sources: Iterable[str]) -> Counter[tuple[str, str, str, str]]:
+    """(source, license code, creator, host) -> how many images one of the sources saw first there."""
     first = (
         sa.select(sa.func.min(sighting.c.id))
         .where(sighting.c.concept == concept, sighting.c.source.in_(list(sources)), ~is_buried(sighting.c.image))
@@ -164,8 +165,8 @@ def first_seen(catalog: Catalog, concept: str, sources: Iterable[str]) -> list[t
     )
     query = sa.select(sighting.c.source, sighting.c.license, sighting.c.creator, sighting.c.url)
     with catalog.read() as connection:
-        rows = connection.execute(query.where(sighting.c.id.in_(first)).order_by(sighting.c.id)).all()
-    return [(row.source, row.license, row.creator, host_of(row.url)) for row in rows]
+        rows = connection.execution_options(yield_per=1000).execute(query.where(sighting.c.id.in_(first)))
+        return Counter((row.source, row.license, row.creator, host_of(row.url)) for row in rows)
 
 
 def places_of(catalog: Catalog, image: str) -> list[Place]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from collector.catalog.database import Catalog, insert_or_ignore, now, storable
 from collector.catalog.tables import fingerprint, image, rejection, sighting, tombstone
-from collector.fingerprints import PHASH, Fingerprint
 from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.store import Preview
+
+if TYPE_CHECKING:  # who only crawls does not need numpy for this
+    from collector.fingerprints import Fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ def bury(catalog: Catalog, image_id: str, reason: str) -> bool:
 
     Its rows and bytes stay, but nothing counts it any more, and intake refuses its bytes with `reason`.
     """
+    from collector.fingerprints import PHASH
+
     row = {"sha256": image_id, "phash": "", "reason": reason, "buried_at": now()}
     with catalog.write() as connection:
         value = connection.execute(
@@ -181,11 +185,15 @@ def refusals(catalog: Catalog, concept: str, sources: Iterable[str]) -> dict[str
         return {row.reason: row.n for row in connection.execute(query)}
 
 
-def without(catalog: Catalog, algorithm: str) -> list[str]:
-    """The images that have no fingerprint by an algorithm, sorted."""
-    has = sa.exists().where(fingerprint.c.image == image.c.id, fingerprint.c.algorithm == algorithm)
+def without(catalog: Catalog, algorithms: Collection[str]) -> list[str]:
+    """The images that lack a fingerprint by one of some algorithms, sorted."""
+    has = (
+        sa.select(sa.func.count())
+        .where(fingerprint.c.image == image.c.id, fingerprint.c.algorithm.in_(algorithms))
+        .scalar_subquery()
+    )
     with catalog.read() as connection:
-        query = sa.select(image.c.id).where(~has, ~is_buried(image.c.id)).order_by(image.c.id)
+        query = sa.select(image.c.id).where(has < len(algorithms), ~is_buried(image.c.id)).order_by(image.c.id)
         return list(connection.execute(query).scalars())
 
 
@@ -196,13 +204,13 @@ def add_fingerprints(catalog: Catalog, prints: Mapping[str, Sequence[Fingerprint
         _insert(connection, fingerprint, rows, ("image", "algorithm"))
 
 
-def hashes(catalog: Catalog, algorithm: str, image_id: str | None = None) -> dict[str, tuple[str, float]]:
-    """Image id -> (hex value, quality) for one fingerprint algorithm, of all images or of one."""
+def hashes(catalog: Catalog, algorithm: str, wanted: Collection[str] | None = None) -> dict[str, tuple[str, float]]:
+    """Image id -> (hex value, quality) for one fingerprint algorithm, of all images or of a few hundred."""
     query = sa.select(fingerprint.c.image, fingerprint.c.value, fingerprint.c.quality).where(
         fingerprint.c.algorithm == algorithm
     )
     with catalog.read() as connection:
-        rows = connection.execute(query if image_id is None else query.where(fingerprint.c.image == image_id)).all()
+        rows = connection.execute(query if wanted is None else query.where(fingerprint.c.image.in_(list(wanted)))).all()
     return {row.image: (row.value, row.quality) for row in rows}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,19 +11,18 @@ import sqlalchemy as sa
 from collector.catalog.database import Catalog, insert_or_ignore, now
 from collector.catalog.images import is_buried
 from collector.catalog.sightings import newest
-from collector.catalog.tables import dedup_pass, duplicate, fingerprint, image, pool, sighting, split
+from collector.catalog.tables import dedup_pass, duplicate, image, pool, sighting, split
 
 
 class Candidate(NamedTuple):
-    """What the keeper policy and the search look at: one image with its hashes and its best sighting."""
+    """What the choice among copies looks at: one image and where it was seen. `area` is in pixels."""
 
     image: str
-    pixels: str
-    phash: int
-    quality: float
     area: int
     bytes: int
+    format: str
     licenses: tuple[str, ...]
+    sources: tuple[str, ...]
     in_pool: bool
     first_seen: str
 
@@ -35,6 +35,7 @@ class Duplicate(NamedTuple):
     distance: int
     method: str
     reason: str
+    evidence: Mapping[str, Any] = {}
 
 
 class PoolRow(NamedTuple):
@@ -48,52 +49,52 @@ class PoolRow(NamedTuple):
     checks: Mapping[str, Any]
 
 
-def candidates(catalog: Catalog, pixels: str, phash: str) -> list[Candidate]:
-    """Every image that is not buried, with its two fingerprints, its licenses and its first sighting, sorted by id."""
-    first, second = fingerprint.alias(), fingerprint.alias()
-    query = (
-        sa.select(
-            image.c.id, image.c.width, image.c.height, image.c.bytes, first.c.value, second.c.value, second.c.quality
-        )
-        .join(first, sa.and_(first.c.image == image.c.id, first.c.algorithm == pixels))
-        .join(second, sa.and_(second.c.image == image.c.id, second.c.algorithm == phash))
-        .where(~is_buried(image.c.id))
-        .order_by(image.c.id)
+def candidates(catalog: Catalog) -> dict[str, Candidate]:
+    """Every image that is not buried, with its licenses as they stand, its sources and its first sighting."""
+    query = sa.select(image.c.id, image.c.width, image.c.height, image.c.bytes, image.c.format).where(
+        ~is_buried(image.c.id)
     )
     with catalog.read() as connection:
-        rows = connection.execute(query).all()
-        seen = connection.execute(sa.select(sighting.c.image, sighting.c.seen_at)).all()
+        rows = connection.execute(query.order_by(image.c.id)).all()
+        seen = connection.execute(sa.select(sighting.c.image, sighting.c.source, sighting.c.seen_at)).all()
         stated = connection.execute(sa.select(sighting.c.image, sighting.c.license).where(newest())).all()
         pooled = set(connection.execute(sa.select(pool.c.image)).scalars())
-    licenses: dict[str, set[str]] = {}
+    licenses: defaultdict[str, set[str]] = defaultdict(set)
+    sources: defaultdict[str, set[str]] = defaultdict(set)
     earliest: dict[str, str] = {}
-    for row in seen:
-        earliest[row.image] = min(earliest.get(row.image, row.seen_at), row.seen_at)
-    for row in stated:
-        licenses.setdefault(row.image, set()).add(row.license)
-    return [
-        Candidate(
-            image=row[0],
-            pixels=row[4],
-            phash=int(row[5], 16),
-            quality=row[6],
-            area=row[1] * row[2],
-            bytes=row[3],
-            licenses=tuple(sorted(licenses.get(row[0], ()))),
-            in_pool=row[0] in pooled,
-            first_seen=earliest.get(row[0], ""),
+    for name, source, seen_at in seen:
+        earliest[name] = min(earliest.get(name, seen_at), seen_at)
+        sources[name].add(source)
+    for name, license in stated:
+        licenses[name].add(license)
+    return {
+        row.id: Candidate(
+            image=row.id,
+            area=row.width * row.height,
+            bytes=row.bytes,
+            format=row.format,
+            licenses=tuple(sorted(licenses[row.id])),
+            sources=tuple(sorted(sources[row.id])),
+            in_pool=row.id in pooled,
+            first_seen=earliest.get(row.id, ""),
         )
         for row in rows
-    ]
+    }
 
 
 def write_pass(
     catalog: Catalog, settings: Mapping[str, Any], images: int, digest: str, found: Sequence[Duplicate]
 ) -> bool:
-    """Make `found` the current result of deduplication; False when it equals the current one."""
+    """Make `found` the current result of deduplication; False when it equals the current one.
+
+    Then the current pass only learns over how many images, and with which settings, it still holds.
+    """
     with catalog.write() as connection:
-        last = connection.execute(sa.select(dedup_pass.c.digest).order_by(dedup_pass.c.id.desc()).limit(1)).scalar()
-        if last == digest:
+        newest_pass = sa.select(dedup_pass.c.id, dedup_pass.c.digest).order_by(dedup_pass.c.id.desc()).limit(1)
+        last = connection.execute(newest_pass).first()
+        if last is not None and last.digest == digest:
+            same = sa.update(dedup_pass).where(dedup_pass.c.id == last.id)
+            connection.execute(same.values(images=images, settings=dict(settings)))
             return False
         made = connection.execute(
             sa.insert(dedup_pass).values(settings=dict(settings), images=images, digest=digest, at=now())
@@ -104,12 +105,25 @@ def write_pass(
     return True
 
 
+def pass_settings(catalog: Catalog) -> dict[str, Any] | None:
+    """The settings and figures of the current pass of deduplication, None before the first."""
+    query = sa.select(dedup_pass.c.settings).order_by(dedup_pass.c.id.desc()).limit(1)
+    with catalog.read() as connection:
+        found = connection.execute(query).scalar()
+    return dict(found) if found is not None else None
+
+
 def duplicates(catalog: Catalog) -> dict[str, Duplicate]:
     """Image set aside -> its row, of the current pass."""
     with catalog.read() as connection:
         rows = connection.execute(
             sa.select(
-                duplicate.c.image, duplicate.c.keeper, duplicate.c.distance, duplicate.c.method, duplicate.c.reason
+                duplicate.c.image,
+                duplicate.c.keeper,
+                duplicate.c.distance,
+                duplicate.c.method,
+                duplicate.c.reason,
+                duplicate.c.evidence,
             )
             .where(duplicate.c.dedup_pass == sa.select(sa.func.max(dedup_pass.c.id)).scalar_subquery())
             .order_by(duplicate.c.image)
@@ -117,16 +131,16 @@ def duplicates(catalog: Catalog) -> dict[str, Duplicate]:
     return {row.image: Duplicate(*row) for row in rows}
 
 
-def keepers(catalog: Catalog, concept: str) -> dict[str, tuple[str, str]]:
-    """Image -> (label, source) of its first sighting, for every image of the concept not set aside as a copy."""
+def keepers(catalog: Catalog, concept: str) -> dict[str, tuple[str, str, str]]:
+    """Image -> (label, source, query) of its first sighting, for every image of the concept not set aside as a copy."""
     aside = duplicates(catalog)
     with catalog.read() as connection:
         rows = connection.execute(
-            sa.select(sighting.c.image, sighting.c.label, sighting.c.source)
+            sa.select(sighting.c.image, sighting.c.label, sighting.c.source, sighting.c.query)
             .where(sighting.c.concept == concept, ~is_buried(sighting.c.image))
             .order_by(sighting.c.image, sighting.c.id.desc())
         ).all()
-    return {row.image: (row.label, row.source) for row in rows if row.image not in aside}
+    return {row.image: (row.label, row.source, row.query) for row in rows if row.image not in aside}
 
 
 def add(catalog: Catalog, concept: str, rows: Iterable[PoolRow]) -> int:

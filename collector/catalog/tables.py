@@ -1,7 +1,7 @@
 """Every table of the record book on one page; `docs/catalog.md` draws them.
 
-Times are ISO 8601 text in UTC. Image ids are the sha256 of the original bytes, in hex. Rows of `annotation`,
-`prediction`, `rejection` and `erratum` can only be added: triggers refuse UPDATE and DELETE (see `APPEND_ONLY`).
+Times are ISO 8601 text in UTC. Image ids are the sha256 of the original bytes, in hex. Rows of the
+tables in `APPEND_ONLY` can only be added: triggers refuse UPDATE and DELETE.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-APPEND_ONLY = ("annotation", "prediction", "rejection", "erratum")
+APPEND_ONLY = ("annotation", "prediction", "rejection", "erratum", "verdict")
 
 
 def _image() -> Column[str]:
@@ -152,10 +152,64 @@ duplicate = Table(
     Column("dedup_pass", Integer, ForeignKey("dedup_pass.id"), nullable=False),
     _image(),  # the copy that is set aside
     Column("keeper", Text, ForeignKey("image.id"), nullable=False),
-    Column("distance", Integer, nullable=False),  # bits of 64; 0 for equal pixels
-    Column("method", Text, nullable=False),
+    Column("distance", Integer, nullable=False),  # in bits of the hash of `method`; 0 for equal pixels
+    Column("method", Text, nullable=False),  # what showed it: pixels, a hash, geometry, person
+    Column("evidence", JSON, nullable=False),  # the figures behind it
     Column("reason", Text, nullable=False),  # why the keeper was kept
     UniqueConstraint("dedup_pass", "image"),
+)
+
+comparison = Table(
+    "comparison",
+    metadata,
+    Column("first", Text, ForeignKey("image.id"), primary_key=True),  # the smaller id
+    Column("second", Text, ForeignKey("image.id"), primary_key=True),
+    Column("algorithm", Text, primary_key=True),  # name and parameters
+    Column("same", Boolean, nullable=False),
+    Column("distance", Float, nullable=False),  # in bits, for hashes; inlying points for geometry
+    Column("evidence", JSON, nullable=False),
+)
+
+searched = Table(
+    "searched",
+    metadata,
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("algorithm", Text, primary_key=True),  # all pairs of images searched by it are in `comparison`
+)
+
+verdict = Table(
+    "verdict",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("first", Text, ForeignKey("image.id"), nullable=False),  # the smaller id
+    Column("second", Text, ForeignKey("image.id"), nullable=False),
+    Column("same", Boolean),  # null: a person takes back what was said before
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("said_at", Text, nullable=False),
+    Index(None, "first", "second"),
+)
+
+quality = Table(
+    "quality",
+    metadata,
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("check", Text, primary_key=True),  # name and version: blurry/1
+    Column("score", Float, nullable=False),  # 0 bad .. 1 good
+    Column("details", JSON, nullable=False),  # faces: boxes; gps: what stands there
+)
+
+suspect = Table(
+    "suspect",
+    metadata,
+    Column("concept", Text, ForeignKey("concept.name"), primary_key=True),
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),  # a negative that may show the concept
+    Column("rank", Integer, nullable=False),  # 1: look at this first
+    Column("similarity", Float),  # cosine to the nearest positive
+    Column("nearest", Text, ForeignKey("image.id")),  # that positive
+    Column("score", Float),  # the model's probability of the concept
+    Column("reason", Text, nullable=False),
+    Column("found_at", Text, nullable=False),
 )
 
 pool = Table(
@@ -166,7 +220,7 @@ pool = Table(
     _image(),
     Column("label", Text, nullable=False),  # what it was collected as; people decide what it is
     Column("role", Text, nullable=False),  # positive, negative
-    Column("tier", Text, nullable=False),  # positive, near, mid, far, given
+    Column("tier", Text, nullable=False),  # positive; near, mid, far, context, junk, given
     Column("reason", Text, nullable=False),
     Column("checks", JSON, nullable=False),
     Column("added_at", Text, nullable=False),

@@ -115,6 +115,7 @@ def filled(catalog: Catalog) -> Catalog:
         "erratum": {
             **at, "was": "a", "should_be": "b", "severity": "s", "why": "w", "opened_by": "ann", "opened_at": now()
         },
+        "verdict": {"first": at["image"], "second": at["image"], "same": True, "by": "ann", "said_at": now()},
     }  # fmt: skip
     with catalog.write() as connection:
         for table, row in rows.items():
@@ -133,7 +134,7 @@ def _complete(table: str, row: dict[str, Any]) -> dict[str, Any]:
     return needed | row
 
 
-@pytest.mark.parametrize("table", ["annotation", "prediction", "rejection", "erratum"])
+@pytest.mark.parametrize("table", ["annotation", "prediction", "rejection", "erratum", "verdict"])
 @pytest.mark.parametrize("verb", ["update", "delete"])
 def test_the_database_itself_refuses_to_change_what_was_said(filled: Catalog, table: str, verb: str) -> None:
     statement = {"update": f"update {table} set id = 99", "delete": f"delete from {table}"}[verb]
@@ -146,7 +147,7 @@ def test_the_database_itself_refuses_to_change_what_was_said(filled: Catalog, ta
 
 
 def test_every_append_only_table_is_tried() -> None:
-    assert set(tables.APPEND_ONLY) == {"annotation", "prediction", "rejection", "erratum"}
+    assert set(tables.APPEND_ONLY) == {"annotation", "prediction", "rejection", "erratum", "verdict"}
 
 
 def test_the_migration_makes_exactly_the_tables_of_tables_py(catalog: Catalog) -> None:

@@ -274,4 +274,4 @@ def test_fingerprints_of_an_older_version_are_computed_again(ws: Workspace) -> N
     Path(ws.store.path(IDS[3])).unlink()
     found = dedup(ws)
     assert (found.images, found.duplicates) == (expected.images - 1, 1)
-    assert len(ws.catalog.frame("fingerprint")) == 2 * 5 + 2 * 4
+    assert len(ws.catalog.frame("fingerprint")) == 4 * 5 + 4 * 4

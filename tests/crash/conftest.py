@@ -66,6 +66,6 @@ def expected(workers: ProcessPoolExecutor, pictures: Path, tmp_path_factory: pyt
     scene = tmp_path_factory.mktemp("reference")
     assert workers.submit(harness.run, scene, pictures).result().status == 0
     content = verify.content(scene / "ws")
-    assert [len(content[table]) for table in ("images", "sightings", "rejections", "fingerprints")] == [5, 6, 1, 10]
+    assert [len(content[table]) for table in ("images", "sightings", "rejections", "fingerprints")] == [5, 6, 1, 20]
     assert verify.leftovers(scene / "ws") == []
     return content

@@ -15,6 +15,7 @@ Report = Callable[[str], None]
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.timeout(900)
 def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_the_next_run(
     workers: ProcessPoolExecutor, points: list[Point], pictures: Path, expected: object, tmp_path: Path, report: Report
 ) -> None:

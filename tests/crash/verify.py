@@ -72,7 +72,7 @@ def _of_catalog(catalog: sqlite3.Connection, workspace: Path, acks: Sequence[str
         return
     for image, *preview in catalog.execute("select id, preview_pack, preview_offset, preview_bytes from image"):
         yield from (f"{fault}: {image[:12]}" for fault in _of_image(workspace / STORE, image, preview))
-        if catalog.execute("select count(*) from fingerprint where image = ?", [image]).fetchone() != (2,):
+        if catalog.execute("select count(*) from fingerprint where image = ?", [image]).fetchone() != (4,):
             yield f"an image without its fingerprints: {image[:12]}"
         if not catalog.execute("select 1 from sighting where image = ?", [image]).fetchone():
             yield f"an image without a sighting: {image[:12]}"
