@@ -40,6 +40,7 @@ from typing import NamedTuple
 
 import numpy as np
 from loopback import FAULTS, HOSTS, LATENCY_S, SIZES, ceiling, draw, fault_of, misbehaving, serving
+from peers import python_with
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -121,16 +122,9 @@ def icrawler(python: Path, threads: int) -> Tool:
     return Tool(f"icrawler {PEERS['icrawler']}", f"{threads} threads", "header", command)
 
 
-def peer(name: str, folder: Path) -> Path:
+def peer(name: str) -> Path:
     """The Python of an environment that holds a peer."""
-    python = folder / name / "bin" / "python"
-    if not (folder / name / "ready").exists():
-        print(f"installing {name} {PEERS[name]}", file=sys.stderr)
-        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", "3.11", str(folder / name)], check=True)
-        wanted = f"{name}=={PEERS[name]}"
-        subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), wanted], check=True)
-        (folder / name / "ready").touch()
-    return python
+    return python_with(name, f"{name}=={PEERS[name]}")
 
 
 # -- one run --------------------------------------------------------------------------------------------------------
@@ -291,10 +285,10 @@ def _sha256(path: Path) -> str:
 # -- what is measured -----------------------------------------------------------------------------------------------
 
 
-def speed(bench: Bench, environments: Path, rounds: int) -> str:
+def speed(bench: Bench, rounds: int) -> str:
     """Rounds of all tools in turn, without and with latency; the peers in the best of their shapes."""
     number = len(bench.names)
-    i2d, icr = peer("img2dataset", environments), peer("icrawler", environments)
+    i2d, icr = peer("img2dataset"), peer("icrawler")
     kinds = {
         "collect": [ours(2), ours(1)],
         "full": [img2dataset(i2d, processes, threads) for processes in (1, 2) for threads in (16, 64)],
@@ -398,7 +392,7 @@ def draw_tiny(folder: Path, number: int) -> list[str]:
     return names
 
 
-def faults(bench: Bench, environments: Path) -> str:
+def faults(bench: Bench) -> str:
     """What each tool makes of a server that misbehaves."""
     names = bench.names[:2000]
     kinds = [fault_of(n) for n in range(len(names))]
@@ -409,7 +403,7 @@ def faults(bench: Bench, environments: Path) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for tool in (
-        ours(2), img2dataset(peer("img2dataset", environments), 2, 16), icrawler(peer("icrawler", environments), 16)
+        ours(2), img2dataset(peer("img2dataset"), 2, 16), icrawler(peer("icrawler"), 16)
     ):  # fmt: skip
         with misbehaving(bench.root, bench.names) as port:
             result = bench.run(tool, bench.list_of(port, names), len(names), keep=True)
@@ -424,7 +418,7 @@ def faults(bench: Bench, environments: Path) -> str:
     return f"{len(names)} addresses: {told}.\n\n" + "\n".join(rows) + "\n"
 
 
-def kill(bench: Bench, environments: Path) -> str:
+def kill(bench: Bench) -> str:
     """kill -9 when half is stored, and the same command again."""
     names = bench.names[: min(len(bench.names), 4000)]
     half = len(names) // 2
@@ -433,7 +427,7 @@ def kill(bench: Bench, environments: Path) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for tool in (
-        ours(2), img2dataset(peer("img2dataset", environments), 2, 16), icrawler(peer("icrawler", environments), 16)
+        ours(2), img2dataset(peer("img2dataset"), 2, 16), icrawler(peer("icrawler"), 16)
     ):  # fmt: skip
         with serving(bench.root, bench.folder / "nginx", log=True) as served:
             urls = bench.list_of(served.fast, names)
@@ -474,22 +468,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     wanted = [mode for mode in ("speed", "first", "memory", "faults", "kill") if getattr(chosen, mode) or chosen.all]
     folder: Path = chosen.folder
-    environments = Path(tempfile.gettempdir()) / "collect-benchmark-peers"
     bench = Bench(folder, folder / "pictures", draw(folder / "pictures", chosen.number))
     shutil.rmtree(folder / "out", ignore_errors=True)
     parts = [header()]
     for mode in wanted or ["speed"]:
         parts.append(f"## {mode.capitalize()}\n")
         if mode == "speed":
-            parts.append(speed(bench, environments, chosen.rounds))
+            parts.append(speed(bench, chosen.rounds))
         elif mode == "first":
             parts.append(first(bench, max(3, chosen.rounds)))
         elif mode == "memory":
             parts.append(memory(bench, chosen.many))
         elif mode == "faults":
-            parts.append(faults(bench, environments))
+            parts.append(faults(bench))
         else:
-            parts.append(kill(bench, environments))
+            parts.append(kill(bench))
     text = "\n".join(parts)
     print(text)
     if chosen.out:

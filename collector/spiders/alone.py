@@ -52,7 +52,7 @@ def job_of_its_own(crawler: Crawler, spider: type[ImageSpider], arguments: dict[
         budget=Budget(
             limit,
             [spider.name],
-            {"before": len(crawls.first_seen(ws.catalog, about.name, names(ws)))},
+            {"before": crawls.first_seen(ws.catalog, about.name, names(ws)).total()},
             at_once=WAITING * config.concurrency,
         ),
         intake=resources.enter_context(taking_in(ws)),

@@ -25,7 +25,7 @@ from collector.catalog import crawls, images
 from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.spiders import reasons
 from collector.spiders.asking import Asking, NothingToAsk, SchemaDrift, SourceDown
-from collector.spiders.config import CrawlConfig, SourceConfig
+from collector.spiders.config import SourceConfig
 from collector.spiders.job import Job
 from collector.spiders.middlewares import PICTURE
 from collector.spiders.refusals import reason_of
@@ -33,6 +33,7 @@ from collector.spiders.search import Candidate, Page, Search
 
 __all__ = ["ImageSpider", "Job", "NothingToAsk", "Page", "SchemaDrift", "SourceDown"]
 PLACEHOLDER = 4  # addresses of one host that show the same bytes under different names
+FULL_S = 0.01  # how often a full intake is looked at
 PICTURE_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity"}
 
 
@@ -56,7 +57,7 @@ class ImageSpider(Asking):
         self.job = job
         self.config: Any = config
         self.base_url = (config.base_url or self.base).rstrip("/").removesuffix("/v1").rstrip("/")
-        self.handled: set[str] = set()
+        self.handled: set[int] = set()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> ImageSpider:
@@ -105,7 +106,7 @@ class ImageSpider(Asking):
                     await candidate.settled()
                 elif job.dry_run:
                     job.planned.append(f"{self.name}  {found.license.code}  {found.url}  {found.title}")
-                elif await job.budget.take(self.name):
+                elif await self._room() and await job.budget.take(self.name):
                     job.count(found, +1)
                     flight = asyncio.create_task(self._fly(candidate))
                     flights.add(flight)
@@ -126,6 +127,12 @@ class ImageSpider(Asking):
             job.budget.leave(self.name)
         for item in list[Any]():  # Scrapy wants a generator, and gets nothing: intake is our pipeline
             yield item
+
+    async def _room(self) -> bool:
+        """Wait until intake has worked off what it has: pictures come faster than they can be decoded."""
+        while self.job.intake.full and not self.job.budget.over:
+            await asyncio.sleep(FULL_S)
+        return True
 
     async def _candidates(self) -> AsyncIterator[Candidate]:
         """Candidates of all queries, one of each in turn; each source id once."""
@@ -149,7 +156,7 @@ class ImageSpider(Asking):
         self._end("; ".join(dict.fromkeys(filter(None, (search.ended for search in searches)))))
 
     def _search(self, words: str) -> Search:
-        job, crawl = self.job, self.job.ws.section(CrawlConfig)
+        job, crawl = self.job, self.job.crawl
         told = [self.asks(words), job.preset, job.allowed, repr(job.facets), crawl.per_creator, crawl.per_site]
         asked = hashlib.sha256(json.dumps([*told, job.concept.exclude, job.shard], default=str).encode()).hexdigest()
         catalog, concept = job.ws.catalog, job.concept.name
@@ -233,7 +240,7 @@ class ImageSpider(Asking):
                     return await asyncio.wrap_future(intake.reject(found, judged))
                 self.job.waiting += 1
                 try:
-                    return await asyncio.wrap_future(intake.take(got.body, judged, self._check(judged)))
+                    return await asyncio.wrap_future(intake.take(got.body, judged, self._check(judged), wait=False))
                 finally:
                     self.job.waiting -= 1
             why = got

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import queue
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +19,7 @@ from collector import errors
 from collector.config import PREFIX, Settings
 from collector.errors import CollectError
 from collector.spiders.budget import CELL
+from collector.spiders.starting import Child, started
 from collector.workspace import Workspace
 
 STOP_S = 5.0
@@ -31,29 +30,18 @@ def run(ws: Workspace, order: Mapping[str, Any], *, processes: int) -> dict[str,
     """Run the children to their end, pass their progress on, and return what they told last, added up."""
     log = ws.data / "logs" / f"{order.get('kind', 'crawl')}-{file_name(order['concept'])}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    if _size(log) >= LOG_BYTES:
+        log.unlink()
     with ExitStack() as stack:
         shared = stack.enter_context(tempfile.NamedTemporaryFile(prefix="collect-"))
         shared.write(bytes(CELL.size * processes))
         shared.flush()
-        errors_to = stack.enter_context(log.open("ab" if _size(log) < LOG_BYTES else "wb"))
-        children = [
-            stack.enter_context(
-                subprocess.Popen(
-                    [sys.executable, "-m", "collector.spiders.process"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=errors_to,
-                    env=child_environment(ws.settings),
-                    start_new_session=True,  # Ctrl-C reaches us only, and we stop the children in order
-                )
-            )
-            for _ in range(processes)
-        ]
+        children = [stack.enter_context(child) for child in started(processes)]
+        told_all = {**order, "log": str(log), "shared": shared.name, "environment": as_environment(ws.settings)}
         try:
             for index, child in enumerate(children):
                 assert child.stdin is not None
-                whole = {**order, "log": str(log), "shard": [index, processes], "shared": shared.name}
-                child.stdin.write(json.dumps(whole, default=str).encode() + b"\n")
+                child.stdin.write(json.dumps({**told_all, "shard": [index, processes]}, default=str).encode() + b"\n")
                 child.stdin.flush()
             told = _listen(ws, order, children)
         except BrokenPipeError:
@@ -71,7 +59,7 @@ def run(ws: Workspace, order: Mapping[str, Any], *, processes: int) -> dict[str,
     )
 
 
-def _listen(ws: Workspace, order: Mapping[str, Any], children: list[subprocess.Popen[bytes]]) -> list[dict[str, Any]]:
+def _listen(ws: Workspace, order: Mapping[str, Any], children: list[Child]) -> list[dict[str, Any]]:
     """The last words of all children; fewer when one has died."""
     events: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
     for index, child in enumerate(children):
@@ -91,7 +79,7 @@ def _listen(ws: Workspace, order: Mapping[str, Any], children: list[subprocess.P
     return told
 
 
-def _read(index: int, child: subprocess.Popen[bytes], events: queue.SimpleQueue[tuple[int, dict[str, Any]]]) -> None:
+def _read(index: int, child: Child, events: queue.SimpleQueue[tuple[int, dict[str, Any]]]) -> None:
     """Pass on what a child tells; an empty event when it ends without a last word."""
     assert child.stdout is not None
     for line in child.stdout:
@@ -145,7 +133,7 @@ def _added_up(told: list[dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _stop(children: list[subprocess.Popen[bytes]]) -> None:
+def _stop(children: list[Child]) -> None:
     for child in children:
         child.terminate()
     deadline = time.monotonic() + STOP_S
@@ -166,15 +154,13 @@ def file_name(concept: str) -> str:
     return concept if plain else hashlib.sha256(concept.encode()).hexdigest()[:16]
 
 
-def child_environment(settings: Settings) -> dict[str, str]:
-    """Our environment with the settings that this workspace was opened with, so that the child reads the same."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings that came from the environment or the command line, as variables that say the same to a child."""
+    environ = {}
     for dotted, name in settings.origin.items():
         if name.startswith(PREFIX):
             value: Any = settings.raw
             for key in dotted.split("."):
                 value = value[key]
             environ[name] = value if isinstance(value, str) else json.dumps(value)
-    package = str(Path(__file__).resolve().parents[2])
-    environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package, environ.get("PYTHONPATH"))))
     return environ

@@ -84,7 +84,7 @@ class Flickr(ImageSpider):
             return Page((), [1, [*windows[:-1], *halves(*windows[-1])]])
         found = [each for photo in photos if (each := read_photo(photo, table))]
         if windows:  # most were in the first 4,000; a page of those is no sign that the search repeats itself
-            found = [each for each in found if each.source_id not in self.handled]
+            found = [each for each in found if hash(each.source_id) not in self.handled]
         if page * (per_page or PER_PAGE) < min(total, MOST) and photos:
             return Page(found, [page + 1, windows])
         rest = windows[:-1] if windows else [[BEGAN, int(time.time())]] if total > MOST else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from zlib import crc32
 
@@ -57,17 +58,22 @@ class Job:
     waiting: int = 0
     error: BaseException | None = None
 
+    @cached_property
+    def crawl(self) -> CrawlConfig:
+        """The settings of the crawl."""
+        return self.ws.section(CrawlConfig)
+
     def mine(self, url: str) -> bool:
         """Whether this process fetches from the host of an address; the others leave it to us."""
         return self.shard.count == 1 or crc32(host_of(url).encode()) % self.shard.count == self.shard.index
 
     def over_cap(self, found: Sighting) -> Rejected | None:
         """Why a candidate would give one creator or one host more than its share."""
-        crawl = self.ws.section(CrawlConfig)
-        if crawl.per_creator and found.creator and self.creators[found.creator] >= crawl.per_creator:
-            return Rejected("creator-cap", f"{crawl.per_creator} images of {found.creator} are kept"[:300])
-        if crawl.per_site and self.hosts[host_of(found.url)] >= crawl.per_site:
-            return Rejected("site-cap", f"{crawl.per_site} images of {host_of(found.url)} are kept")
+        creators, sites = self.crawl.per_creator, self.crawl.per_site
+        if creators and found.creator and self.creators[found.creator] >= creators:
+            return Rejected("creator-cap", f"{creators} images of {found.creator} are kept"[:300])
+        if sites and self.hosts[host_of(found.url)] >= sites:
+            return Rejected("site-cap", f"{sites} images of {host_of(found.url)} are kept")
         return None
 
     def count(self, found: Sighting, number: int) -> None:

@@ -28,7 +28,7 @@ from typing import Any
 from scrapy.crawler import AsyncCrawlerProcess
 
 from collector.catalog import crawls
-from collector.config import IntakeConfig
+from collector.config import PREFIX, IntakeConfig
 from collector.errors import CollectError, StoppedShort
 from collector.intake import Intake, taking_in
 from collector.spiders.budget import WAITING, Budget, Shared
@@ -49,7 +49,14 @@ PROGRESS_S = 0.1
 
 def main() -> None:
     """Read the order, crawl, tell how it went."""
-    order = json.loads(sys.stdin.readline())
+    order = json.loads(sys.stdin.readline() or "null")
+    if order is None:  # we were started ahead, and nobody needs us
+        return
+    log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.dup2(log, sys.stderr.fileno())
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    os.environ.update(order["environment"])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         with Workspace.open(order["config"]) as ws, taking_in(ws) if not order["dry_run"] else nullcontext() as intake:
@@ -129,9 +136,9 @@ def _job(ws: Workspace, order: Mapping[str, Any], intake: Intake | None, shard: 
         shard=shard,
         dry_run=order["dry_run"],
     )
-    for _, _, creator, host in first:
-        job.creators[creator] += 1
-        job.hosts[host] += 1
+    for (_, _, creator, host), number in first.items():
+        job.creators[creator] += number
+        job.hosts[host] += number
     return job
 
 

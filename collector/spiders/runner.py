@@ -19,6 +19,7 @@ from collector.catalog import crawls
 from collector.catalog.database import now
 from collector.errors import ServiceDown, UsageError
 from collector.records import Concept, Summary
+from collector.registry import did_you_mean
 from collector.spiders import lists
 from collector.spiders.children import file_name, run
 from collector.spiders.config import CrawlConfig, SourcesConfig
@@ -72,6 +73,7 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
     limit: int | None = None,
     sources: Sequence[str] | None = None,
     query: str | None = None,
+    label: str | None = None,
     license: str | None = None,
     commercial: bool = False,
     modify: bool = False,
@@ -88,6 +90,7 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
         limit: images that the concept should hold from crawling in the end; default `crawl.limit`.
         sources: names of the sources to ask; default those that are enabled.
         query: search for this instead of the concept's own words.
+        label: what is found is collected as this label; default the concept, or each label by its own words.
         license: preset of licenses to accept; default `crawl.license`.
         commercial: accept only licenses that allow commercial use.
         modify: accept only licenses that allow modified copies.
@@ -98,7 +101,7 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
             to look again at what failed for the moment, `until_known` to end searches after so many known in a row.
 
     Raises:
-        UsageError: an unknown or refused source, preset or limit.
+        UsageError: an unknown or refused source, preset, label or limit.
         Busy: the concept is being crawled already.
         ServiceDown: no source answers.
     """
@@ -114,16 +117,16 @@ def crawl(  # noqa: PLR0913  # one for each option of the command
     about = ws.described(concept) if dry_run else ws.concept(concept, create=True)
     known = names(ws)
     first = crawls.first_seen(ws.catalog, about.name, known)
-    before, began = len(first), time.monotonic()
+    before, began = first.total(), time.monotonic()
     told: dict[str, Any] = {}
     if before < limit or dry_run:
         order = {
             "config": str(ws.settings.path),
             "concept": about.name,
-            "queries": _queries(about, query),
+            "queries": _queries(about, query, label),
             "sources": asked,
             "known_sources": list(known),
-            "kept": Counter(row[0] for row in first),
+            "kept": _by(first, 0),
             "license": preset,
             "allowed": allowed,
             "facets": asdict(facets or Facets()),
@@ -151,17 +154,25 @@ def _implied(options: Mapping[str, Any]) -> list[str] | None:
     return implied or None
 
 
-def _queries(about: Concept, query: str | None) -> list[tuple[str, str]]:
+def _queries(about: Concept, query: str | None, label: str | None) -> list[tuple[str, str]]:
+    if label is not None and label not in about.labels:
+        raise UsageError(
+            f"`{label}` is not a label of `{about.name}`{did_you_mean(label, about.labels)}",
+            hint=f"labels: {', '.join(about.labels)}",
+        )
     if query is not None:
-        return [(about.positive, query)]
-    return [(label, words) for label, several in about.queries.items() for words in several]
+        return [(label or about.positive, query)]
+    found = [(each, words) for each, several in about.queries.items() if label in (None, each) for words in several]
+    if not found:
+        raise UsageError(f"`{about.name}` has no search words for `{label}`", hint="give them with --query")
+    return found
 
 
 def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: Mapping[str, Any]) -> CrawlSummary:
     known = names(ws)
     tally = crawls.tally(ws.catalog, about.name, known)
     first = crawls.first_seen(ws.catalog, about.name, known)
-    by_source = Counter(row[0] for row in first)
+    by_source = _by(first, 0)
     return CrawlSummary(
         concept=about.name,
         limit=limit,
@@ -175,8 +186,8 @@ def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: Mappi
             for name in known
             if (each := crawls.tally(ws.catalog, about.name, [name])).seen
         },
-        licenses=dict(sorted(Counter(row[1] for row in first).items())),
-        hosts=dict(Counter(row[3] for row in first).most_common(MOST_HOSTS)),
+        licenses=dict(sorted(_by(first, 1).items())),
+        hosts=dict(_by(first, 3).most_common(MOST_HOSTS)),
         binds=str(told.get("binds", "")),
         planned=tuple(told.get("planned", ())),
         asked={name: tuple(urls) for name, urls in told.get("asked", {}).items()} if told.get("planned") else {},
@@ -184,6 +195,14 @@ def _summary(ws: Workspace, about: Concept, before: int, limit: int, told: Mappi
         down=tuple(told.get("down", ())) if tally.kept < limit else (),
         next="collect dedup",
     )
+
+
+def _by(first: Mapping[tuple[str, str, str, str], int], part: int) -> Counter[str]:
+    """The images of `crawls.first_seen` by source (part 0), license (1), creator (2) or host (3)."""
+    found: Counter[str] = Counter()
+    for place, number in first.items():
+        found[place[part]] += number
+    return found
 
 
 def _warned(summary: CrawlSummary, warnings: list[str], told: Mapping[str, Any]) -> CrawlSummary:

@@ -65,8 +65,11 @@ class Search:
         self._leaves: deque[Leaf] = deque()
         self._saving = asyncio.Lock()
 
-    async def candidates(self, handled: set[str], *, first_page_only: bool = False) -> AsyncIterator[Candidate]:
-        """Candidates in the source's order, each source id once; `handled` is shared by the searches of a spider."""
+    async def candidates(self, handled: set[int], *, first_page_only: bool = False) -> AsyncIterator[Candidate]:
+        """Candidates in the source's order, each source id once.
+
+        `handled` are the hashes of ids, a tenth of their size, and is shared by the searches of a spider.
+        """
         asked: set[str] = set()
         barren = empty = in_a_row = 0
         while True:
@@ -81,10 +84,10 @@ class Search:
                 self.ended = str(error)
                 return
             fresh = list({each.source_id: each for each in reversed(page.found)}.values())[::-1]
-            fresh = [each for each in fresh if each.source_id not in handled]
+            fresh = [each for each in fresh if hash(each.source_id) not in handled]
             barren = 0 if fresh or not page.found else barren + 1
             empty = 0 if page.found else empty + 1
-            handled.update(each.source_id for each in fresh)
+            handled.update(hash(each.source_id) for each in fresh)
             leaf = Leaf(self._next.cursor, await asyncio.to_thread(self._known_of, fresh))
             self._leaves.append(leaf)
             self._next = Progress(page.cursor, exhausted=page.cursor is None)

@@ -87,6 +87,10 @@ def _manners(config: CrawlConfig, data: Path) -> dict[str, Any]:
     """Our middlewares, in the order in which a request meets them, and what they need to know."""
     return {
         "DOWNLOADER_MIDDLEWARES": {
+            # without what we never use, since each request passes them all
+            "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
+            "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
+            "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": None,
             "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
             "collector.spiders.robots.RobotsMiddleware": 100,
             "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,

@@ -17,6 +17,7 @@ KINDS = ("photograph", "illustration")
 @click.option("-n", "--limit", type=click.IntRange(min=1), help="Images that the concept should hold from crawling.")
 @click.option("-s", "--source", "sources", multiple=True, help="Ask this source only; repeat for several.")
 @click.option("--query", help="Search for this instead of the concept's own words.")
+@click.option("--label", help="Collect what is found as this label, as in not-horse (default: the concept).")
 @click.option("--url", multiple=True, help="Take pictures from this web page and the pages it leads to.")
 @click.option("--browser", is_flag=True, help="Render the pages of --url in Chromium.")
 @click.option("--urls", multiple=True, type=click.Path(), help="Take the addresses in this text, CSV or Parquet file.")
@@ -39,6 +40,13 @@ KINDS = ("photograph", "illustration")
 @common
 def command(out: Output, concept: str | None, mature: bool, **given: Any) -> None:
     """Fetch license-clean images of a concept from the enabled sources."""
+    from collector.spiders.starting import started_ahead
+
+    with started_ahead(1 if given["dry_run"] else given["processes"] or 1):
+        _crawl(out, concept, mature, given)
+
+
+def _crawl(out: Output, concept: str | None, mature: bool, given: dict[str, Any]) -> None:
     from collector.spiders.facets import facets_of
     from collector.spiders.runner import crawl
 
