@@ -1,0 +1,56 @@
+"""How much detail the pixels of a picture hold: an upscaled copy has more pixels than its original, and no more detail.
+
+Natural pictures have about as much in each octave of their spectrum (Field, 1987); one that was scaled up lacks the
+octaves above its old resolution. Measured on photographs scaled up 1.3 to 3 times (bilinear, bicubic, Lanczos; JPEG
+90), the limits below tell them from at least 95 % of the originals; below 1.3 times they see less. Nearest-neighbor
+scaling makes edges of its own, and passes as detail.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from collector.decoding import FORMATS, upright_rgb
+
+MIDDLE = 512  # pixels of the square that is looked at
+STEPS = 20  # fractions of the resolution: 1/20, 2/20, ..., 20/20
+FAINT, MOST = 0.22, 0.55  # an octave that shows less of the one below it than FAINT / scale, at most MOST, is empty
+
+
+def spectrum(gray: NDArray[np.uint8]) -> list[float]:
+    """Root mean square of what lies above k/20 of the resolution in x or y, in gray levels, for k = 1 to 20."""
+    height, width = gray.shape
+    top, left = max(0, (height - MIDDLE) // 2), max(0, (width - MIDDLE) // 2)
+    part = gray[top : top + MIDDLE, left : left + MIDDLE].astype(np.float64)
+    window = np.hanning(part.shape[0] + 2)[1:-1, None] * np.hanning(part.shape[1] + 2)[None, 1:-1]
+    power = np.abs(np.fft.fft2((part - part.mean()) * window)) ** 2 / (part.size * (window**2).sum())
+    across, along = np.abs(np.fft.fftfreq(part.shape[0])), np.abs(np.fft.fftfreq(part.shape[1]))
+    place = 2 * np.maximum(across[:, None], along[None])
+    step = np.minimum((place * STEPS).astype(np.int64), STEPS)
+    within = np.bincount(step.ravel(), power.ravel(), minlength=STEPS + 1)
+    above = np.sqrt(within[::-1].cumsum()[::-1])[1:]
+    return [round(float(value), 3) for value in above]
+
+
+def of_file(data: bytes) -> list[float]:
+    """The spectrum of an image file; empty where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as file:
+            return spectrum(np.asarray(upright_rgb(file).convert("L")))
+    except Exception:  # a damaged file raises nearly anything
+        return []
+
+
+def holds_more(above: Sequence[float], scale: float) -> bool:
+    """Whether a picture shows anything that a copy of it, scaled down to this fraction, could not show."""
+    if not above or scale >= 1:
+        return True
+    step = min(STEPS, max(1, int(np.ceil(scale * STEPS))))
+    beyond, below = above[step - 1], above[max(1, round(step / 2)) - 1]
+    octave = float(np.sqrt(max(below**2 - beyond**2, 0.0)))
+    return beyond > min(MOST, FAINT / scale) * octave
