@@ -136,8 +136,8 @@ def test_an_archive_that_cannot_be_had_names_the_ways_without_it(ws: Workspace, 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from collector import negatives as module
 from collector.catalog import pools
+from collector.negatives import quotas, step
 from collector.workspace import Workspace
 add, left = pools.add, int(sys.argv[3])
 def dying(*args):
@@ -147,8 +147,8 @@ def dying(*args):
         os.kill(os.getpid(), signal.SIGKILL)
     return add(*args)
 with Workspace.open(sys.argv[1]) as ws:
-    module.pools.add, module.AT_ONCE = dying, 2
-    module.negatives(ws, "horse", folder=Path(sys.argv[2]), ratio=1)
+    pools.add, quotas.AT_ONCE = dying, 2
+    step.negatives(ws, "horse", folder=Path(sys.argv[2]), ratio=1)
 """
 
 
