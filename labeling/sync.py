@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from collector.catalog import labels as rows
+from collector.catalog import suspects
 from collector.catalog.labels import Guess, Task
 from collector.errors import CollectError
 from collector.records import Concept, Summary
@@ -71,6 +72,8 @@ def push(
 ) -> PushSummary:
     """Make the tasks that are missing: every held-out image, blind, then `limit` images of the pool (None: all).
 
+    Negatives that `collect contamination` suspects come first of those.
+
     Raises:
         ServiceDown: Label Studio is not running.
         CollectError: the pool of the concept is empty.
@@ -91,7 +94,9 @@ def push(
         pool = desk.open(POOL, POOL, min(asked, len(desk.people)))
         taken = {name: desk.images(name) for name in (POOL, PROPOSALS)}
         free = [image for image in shuffled if splits[image] == "train" and image not in taken[PROPOSALS]]
-        free.sort(key=lambda image: image not in taken[POOL])  # stable: images that have tasks come first
+        suspicion = {row.image: rank for rank, row in enumerate(suspects.of(ws.catalog, chosen.name))}
+        # Stable: images that have tasks come first, then negatives that may show the concept, the likeliest in front.
+        free.sort(key=lambda image: (image not in taken[POOL], suspicion.get(image, len(suspicion))))
         new += desk.fill(pool, free if limit is None else free[:limit])
         return _pushed(ws, chosen, desk, new)
 

@@ -21,6 +21,8 @@ from PIL import Image
 
 from collector.errors import CollectError, UsageError
 from collector.registry import Registry
+from collector.workspace import Workspace
+from pipelines.config import TrainConfig
 from pipelines.weights import locate, read_state
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as every network below was trained
@@ -61,6 +63,15 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     load = BACKBONES[name]
     need_extra()
     return load(weights)
+
+
+def chosen(ws: Workspace, name: str | None, weights: str | Path | None) -> tuple[str, str | Path | None]:
+    """The backbone called `name`, or `train.backbone`, and the file of its weights, by default `train.weights`."""
+    config = ws.section(TrainConfig)
+    name = name or config.backbone
+    if weights is None and config.weights and name == config.backbone:
+        weights = ws.root / config.weights
+    return name, weights
 
 
 def need_extra() -> None:

@@ -15,6 +15,16 @@ class SnapshotConfig(Section):
     min_annotators: int = Field(2, ge=1, description="validation and test: how many people labeled an image blind")
 
 
+class ShortcutsConfig(Section):
+    """What metadata alone (sizes, compression, cameras) may tell of the classes, as an area under the ROC curve."""
+
+    section = "shortcuts"
+    warn: float = Field(0.6, ge=0.5, le=1, description="warn above this; 0.5 is guessing")
+    gate: float = Field(
+        0.75, ge=0.5, le=1, description="freeze no snapshot above this, unless --accept-shortcut is given"
+    )
+
+
 class TrainConfig(Section):
     """The baseline: a linear head on the features of a pretrained backbone."""
 

@@ -6,6 +6,7 @@ always saying the most frequent label.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,41 @@ def ap_interval(probabilities: Floats, truth: Ints, draws: int, seed: int) -> tu
         return float("nan"), float("nan")
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
+
+
+def auc(relevant: NDArray[np.bool_], scores: Floats, weights: Floats | None = None) -> Floats:
+    """The area under the ROC curve for each row of `weights` (resamples x images; None: once, unweighted).
+
+    The chance that a relevant image scores higher than another one, ties counting half (Hanley and McNeil, 1982).
+    """
+    order = np.argsort(scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    rows = np.ones((1, len(scores))) if weights is None else weights[:, order]
+    hits, others = (
+        np.diff(np.cumsum(rows * side[order], axis=1)[:, last], axis=1, prepend=0.0) for side in (relevant, ~relevant)
+    )
+    below = np.cumsum(others, axis=1) - others / 2
+    pairs = hits.sum(axis=1) * others.sum(axis=1)
+    return np.asarray(np.divide((hits * below).sum(axis=1), pairs, out=np.full(len(rows), np.nan), where=pairs > 0))
+
+
+def at_most(found: int, of: int) -> float:
+    """The share that must be expected at most, with 95 % confidence, where `found` of `of` images were seen to have it.
+
+    3/n for none (Hanley and Lippman-Hand, 1983), else the one-sided bound of Clopper and Pearson (1934): the share at
+    which so few would turn up with a chance of 5 % only. 1 where nothing was seen.
+    """
+    if found >= of:
+        return 1.0
+    if found == 0:
+        return min(1.0, 3 / of)
+    low, high = found / of, 1.0
+    ways = [math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1) for k in range(found + 1)]
+    for _ in range(60):  # halving: the chance of at most `found` falls as the share grows
+        share = (low + high) / 2
+        chance = sum(math.exp(w + k * math.log(share) + (of - k) * math.log1p(-share)) for k, w in enumerate(ways))
+        low, high = (share, high) if chance > 0.05 else (low, share)
+    return high
 
 
 def decide(probabilities: Floats, threshold: float) -> Ints:

@@ -12,10 +12,11 @@ from collector import durable
 from collector.config import IntakeConfig, Section, Settings, WorkspaceConfig, without_passwords
 from collector.dedup import DedupConfig
 from collector.negatives import NegativesConfig
+from collector.quality import QualityConfig
 from collector.spiders.config import CrawlConfig, SourcesConfig
 from collector.splits import SplitsConfig
 from labeling.config import AgreementConfig, LabelConfig
-from pipelines.config import PrelabelConfig, SnapshotConfig, TrainConfig
+from pipelines.config import PrelabelConfig, ShortcutsConfig, SnapshotConfig, TrainConfig
 
 ALL_SECTIONS: tuple[type[Section], ...] = (
     WorkspaceConfig,
@@ -23,11 +24,13 @@ ALL_SECTIONS: tuple[type[Section], ...] = (
     CrawlConfig,
     SourcesConfig,
     DedupConfig,
+    QualityConfig,
     NegativesConfig,
     SplitsConfig,
     LabelConfig,
     AgreementConfig,
     SnapshotConfig,
+    ShortcutsConfig,
     TrainConfig,
     PrelabelConfig,
 )

@@ -14,16 +14,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from collector import quality
 from collector.catalog import consensus, labels, models, now, pools, sightings
 from collector.catalog.consensus import Settled
 from collector.catalog.labels import Current
 from collector.catalog.models import SnapshotRow
 from collector.catalog.sightings import Seen
+from collector.dedup import leaks
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Concept, Summary
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
-from pipelines import parquet
+from pipelines import parquet, shortcuts
 from pipelines.config import SnapshotConfig
 
 SPLITS = ("train", "validation", "test")
@@ -85,7 +87,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SnapshotSummary(Summary):
-    """What was frozen: images by split, `labels` by split and label, `excluded` by reason; `unlicensed` is a share."""
+    """What was frozen: images by split, `labels` by split and label, `excluded` by reason; `unlicensed` is a share.
+
+    `shortcut_auc` is how well the files without their pixels tell the concept from the rest; None: too few to tell.
+    """
 
     digest: str
     concept: str
@@ -96,14 +101,18 @@ class SnapshotSummary(Summary):
     labels: dict[str, dict[str, int]]
     excluded: dict[str, int]
     unlicensed: float
+    shortcut_auc: float | None
+    shortcut_auc_low: float | None
+    shortcut_auc_high: float | None
     changed: bool
 
 
-def snapshot(ws: Workspace, concept: str | None = None) -> SnapshotSummary:
+def snapshot(ws: Workspace, concept: str | None = None, *, accept_shortcut: bool = False) -> SnapshotSummary:
     """Freeze the settled labels of a concept; `changed` is False when nothing is new since the last time.
 
     Raises:
-        GateNotMet: nothing is settled yet, or validation or test would lack a label.
+        GateNotMet: nothing is settled yet, or validation or test would lack a label; or, without `accept_shortcut`, the
+            classes can be told apart without looking at the pictures.
     """
     described = ws.concept(concept)
     config = ws.section(SnapshotConfig)
@@ -111,7 +120,9 @@ def snapshot(ws: Workspace, concept: str | None = None) -> SnapshotSummary:
     rows, excluded = _rows(ws, described, config)
     manifest = Manifest(described.name, described.labels, config.model_dump(), tuple(rows))
     check_groups(manifest.rows)
+    _refuse_leaks(ws, manifest.rows)
     _refuse_gaps(ws, described, manifest, _told(excluded))
+    shortcut = _shortcut(ws, described, rows, accept_shortcut)
     digest = manifest.digest()
     path = f"snapshots/{digest[:16]}.parquet"
     if not (ws.data / path).exists():
@@ -129,9 +140,10 @@ def snapshot(ws: Workspace, concept: str | None = None) -> SnapshotSummary:
         labels=counts,
         excluded=excluded,
         unlicensed=unlicensed,
+        **shortcuts.figures("shortcut_auc", shortcut.files if shortcut else None),
         changed=changed,
         next="collect train-baseline",
-        warnings=_warnings(unlicensed, excluded),
+        warnings=_warnings(unlicensed, excluded) + (shortcuts.warnings(ws, shortcut) if shortcut else ()),
     )
 
 
@@ -188,8 +200,21 @@ def check_groups(rows: Iterable[ManifestRow]) -> None:
             )
 
 
+def _refuse_leaks(ws: Workspace, rows: Iterable[ManifestRow]) -> None:
+    """Raise when two images of different splits are near-duplicates, whatever groups they belong to."""
+    home = {row.image: row.split for row in rows}
+    if found := leaks.between(ws, home):
+        first = found[0]
+        raise CollectError(
+            f"images {first.first[:12]} ({home[first.first]}) and {first.second[:12]} ({home[first.second]}) are "
+            f"near-duplicates across splits ({len(found)} such pairs)",
+            hint="run `collect dedup`, then `collect snapshot` again; `collect leaks` lists all of them",
+        )
+
+
 def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list[ManifestRow], dict[str, int]]:
     aside = pools.duplicates(ws.catalog)
+    poor = quality.excluded(ws.catalog, ws.section(quality.QualityConfig))
     pool = {row.image: row for row in pools.members(ws.catalog, concept.name)}
     splits = pools.splits(ws.catalog, concept.name)
     accepted = ws.section(CrawlConfig).license
@@ -206,6 +231,8 @@ def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list
         held_out = splits.get(image) in HELD_OUT
         if image in aside:
             excluded["copy"] += 1
+        elif image in poor:
+            excluded[f"quality: {poor[image]}"] += 1
         elif image not in pool or image not in splits:
             excluded["not-in-pool"] += 1
         elif image not in origins:
@@ -264,6 +291,11 @@ def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Cur
         license_url=found.license.url,
         license_evidence=found.license.evidence,
     )
+
+
+def _shortcut(ws: Workspace, concept: Concept, rows: Sequence[ManifestRow], accept: bool) -> shortcuts.Shortcut | None:
+    sides = ([row.image for row in rows if (row.label == concept.negative) is negative] for negative in (False, True))
+    return shortcuts.gate(ws, concept.name, *sides, accept=accept)
 
 
 def _warnings(unlicensed: float, excluded: dict[str, int]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from collector.catalog.models import Experiment, SnapshotRow
 from collector.errors import GateNotMet
 from collector.workspace import Workspace
 from pipelines import calibrate, parquet, track
-from pipelines.backbones import Backbone, load_backbone
+from pipelines.backbones import Backbone, chosen, load_backbone
 from pipelines.calibrate import Floats, Ints
 from pipelines.config import TrainConfig
 from pipelines.evaluate import Measured, figures, no_width, pick, truth_of
@@ -76,11 +76,8 @@ def train_baseline(
         concept = concept.concept
     frozen = find(ws, ws.concept(concept).name, snapshot)
     config = ws.section(TrainConfig)
-    chosen = backbone or config.backbone
-    file = weights
-    if file is None and config.weights and chosen == config.backbone:
-        file = ws.root / config.weights
-    extractor = load_backbone(chosen, file)
+    name, file = chosen(ws, backbone, weights)
+    extractor = load_backbone(name, file)
     plan = _plan(frozen, config, extractor, ws.seed + replicate)
     run = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
     known = models.experiment_of(ws.catalog, run)

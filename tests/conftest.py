@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from collector.locks import named_lock
 from collector.workspace import Workspace
 from pipelines.machine import LABEL_STUDIO, Tool, ensure
 
@@ -41,7 +43,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     wanted = any(item.get_closest_marker("studio") for item in session.items)
     if wanted and not session.config.option.collectonly and LABEL_STUDIO.find() is None:
         print("\ninstalling Label Studio for the tests (about 1 GB, once)", flush=True)  # noqa: T201
-        ensure(LABEL_STUDIO)
+        with named_lock(Path(tempfile.gettempdir()), "collect-tests", wait_s=1800):  # several workers test at once
+            ensure(LABEL_STUDIO)
 
 
 def need(tool: Tool) -> str:

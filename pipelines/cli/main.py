@@ -12,6 +12,7 @@ import click
 from collector.errors import CollectError
 from pipelines.cli import (
     agreement,
+    contamination,
     crawl,
     credits,
     dedup,
@@ -21,10 +22,13 @@ from pipelines.cli import (
     import_,
     init,
     label,
+    leaks,
     negatives,
     prelabel,
+    quality,
     recheck,
     report,
+    shortcuts,
     snapshot,
     sources,
     status,
@@ -34,6 +38,7 @@ from pipelines.cli import (
 SECTIONS = {
     "Start": [init.command, doctor.command, status.command, demo.command],
     "Collect": [sources.command, crawl.command, import_.command, dedup.command, negatives.command, recheck.command],
+    "Check": [quality.command, leaks.command, shortcuts.command, contamination.command],
     "Label": [label.group, agreement.command],
     "Learn": [snapshot.command, train_baseline.command, evaluate.command, prelabel.command],
     "Share": [credits.command, report.command],

@@ -140,7 +140,7 @@ def demo(
             summaries = _gather(ws, material)
             studio.result()
             summaries |= _label(ws, material.truth(site.listing))
-            summaries |= _learn(ws, weights)
+            summaries |= _learn(ws, weights, accept_shortcut=pictures is not None)
             return DemoSummary(
                 **summaries,
                 tasks=len(label_rows.tasks(ws.catalog, CONCEPT)),
@@ -180,8 +180,8 @@ def _label(ws: Workspace, truth: dict[str, str]) -> dict[str, Any]:
     return {"push": pushed, "answers": given_now, "pull": sync.pull(ws, CONCEPT), "agreement": agreement(ws, CONCEPT)}
 
 
-def _learn(ws: Workspace, weights: Path | None) -> dict[str, Any]:
-    frozen = snapshot(ws, CONCEPT)
+def _learn(ws: Workspace, weights: Path | None, *, accept_shortcut: bool) -> dict[str, Any]:
+    frozen = snapshot(ws, CONCEPT, accept_shortcut=accept_shortcut)  # given folders are as they are, and it is told
     weights = weights or _published()
     return {
         "snapshot": frozen,
@@ -204,6 +204,7 @@ def _warnings(summaries: dict[str, Any], *, drawings: bool) -> tuple[str, ...]:
         told.append(
             "the pictures are drawings: the figures show that the loop works, not what it can do on photographs"
         )
+    told += [said for said in summaries["snapshot"].warnings if "without the pixels" in said]
     if summaries["train_baseline"].backbone == "classic":
         told.append("no pretrained weights on this machine, so the weak backbone `classic` was used: --weights FILE")
     return tuple(told)

@@ -18,7 +18,17 @@ from collector.credits import to_csv
 from collector.errors import CollectError
 from collector.records import Summary
 from collector.workspace import Workspace
-from pipelines.reports import composition, credits, gathering, judgment, learning, site
+from pipelines.reports import (
+    composition,
+    credits,
+    duplicates,
+    gathering,
+    judgment,
+    learning,
+    negatives,
+    quality_page,
+    site,
+)
 from pipelines.reports.files import folder_name, publish
 from pipelines.reports.material import Material
 from pipelines.reports.stages import stages
@@ -38,8 +48,9 @@ class Page(NamedTuple):
 PAGES = (
     Page("crawl", "Crawl", "Where do the images come from?", "crawl", gathering.crawl),
     Page("composition", "Composition", "Does one source, creator or host dominate?", "crawl", composition.composition),
-    Page("duplicates", "Duplicates", "Which images are copies of which?", "dedup", gathering.duplicates),
-    Page("negatives", "Negatives", "Are the negatives negative?", "negatives", gathering.negatives),
+    Page("duplicates", "Duplicates", "Which images are copies of which?", "dedup", duplicates.page),
+    Page("quality", "Quality", "Which images are poor, or private?", "quality", quality_page.quality),
+    Page("negatives", "Negatives", "Are the negatives negative?", "negatives", negatives.negatives),
     Page("agreement", "Agreement", "Can the labels be trusted?", "label pull", judgment.agreement),
     Page("disagreements", "Disagreements", "Which images are hard?", "label pull", judgment.disagreements),
     Page("snapshot", "Snapshot", "What is frozen for training?", "snapshot", learning.snapshot),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-ACCENT, QUIET, INK = "#1f6f78", "#c9d1d6", "#39424a"  # a dark page inverts them, see style.css
+ACCENT, OTHER, QUIET, INK = "#1f6f78", "#cf8a3b", "#c9d1d6", "#39424a"  # a dark page inverts them, see style.css
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "collect",
     "svg.fonttype": "path",
@@ -92,6 +92,61 @@ def histogram(values: Sequence[float], limits: tuple[float, float], bins: int, l
         if all(isinstance(value, int) for value in values):
             chart.axes.xaxis.get_major_locator().set_params(integer=True)
         chart.axes.yaxis.get_major_locator().set_params(integer=True)
+    return chart.uri
+
+
+def two_classes(positives: Sequence[float], negatives: Sequence[float], x: str) -> str:
+    """How the values of positives and negatives are spread, as shares of each class in the same bins."""
+    import numpy as np
+
+    limits = np.percentile([*positives, *negatives], [0.5, 99.5])  # what lies outside is drawn at the edge
+    edges = np.histogram_bin_edges([], bins=16, range=(limits[0], max(limits[1], limits[0] + 1e-6)))
+    width = float(edges[1] - edges[0])
+    with _chart(4.6, 2.4, x, "share of the class") as chart:
+        for values, color, name, shift in (
+            (positives, ACCENT, "positives", 0.27),
+            (negatives, OTHER, "negatives", 0.73),
+        ):
+            heights = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] / max(len(values), 1)
+            chart.axes.bar(edges[:-1] + shift * width, heights, 0.44 * width, color=color, label=name)
+        chart.axes.grid(axis="x", visible=False)
+        chart.axes.legend(frameon=False, fontsize=8)
+    return chart.uri
+
+
+def scores(values: Sequence[float], threshold: float) -> str:
+    """How many images have which score, 0 to 1, with a line at the threshold; what lies below it is flagged."""
+    with _chart(4.6, 1.9, "score: 0 bad, 1 good", "images") as chart:
+        axes = chart.axes
+        axes.hist(values, bins=40, range=(0, 1), color=ACCENT, edgecolor="white", linewidth=0.4)
+        axes.axvline(threshold, color=OTHER, linewidth=1.6)
+        right = threshold < 0.7
+        axes.annotate(
+            f"threshold {threshold:g}", (threshold, 0.93), (5 if right else -5, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", ha="left" if right else "right", fontsize=8,
+        )  # fmt: skip
+        axes.set_xlim(0, 1)
+        axes.set_yscale("symlog", linthresh=10)  # a few bad images among thousands of good ones must be seen
+        axes.set_yticks([n for n in (0, 10, 100, 1000, 10_000, 100_000) if n <= 10 * max(len(values), 1)])
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+        axes.minorticks_off()
+        axes.grid(axis="x", visible=False)
+    return chart.uri
+
+
+def nearest(counts: Mapping[int, int], threshold: int) -> str:
+    """How many images have their nearest neighbor at which distance, in bits of 256, and where copies end."""
+    with _chart(7.6, 2.6, "bits of 256 to the nearest other image, in its best form", "images") as chart:
+        axes = chart.axes
+        axes.hist(list(counts), weights=list(counts.values()), bins=range(0, 153, 4), color=ACCENT, edgecolor="white")
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"copies: up to {threshold}", (threshold, 0.96), (6, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", va="top", fontsize=8,
+        )  # fmt: skip
+        axes.set_xlim(0, 152)
+        axes.grid(axis="x", visible=False)
+        axes.yaxis.get_major_locator().set_params(integer=True)
     return chart.uri
 
 

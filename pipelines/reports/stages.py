@@ -58,7 +58,14 @@ def _judged(of: Material) -> list[Stage]:
     ]
 
 
-_COPY = {"pixels": "the same pixels as another", "phash": "a near-duplicate of another"}
+_COPY = {
+    "pixels": "the same pixels as another",
+    "phash": "a near-duplicate of another",
+    "dct": "a near-duplicate of another",
+    "geometry": "a part of another, or the other way round",
+    "person": "a person said that it is a copy",
+    "chain": "a copy of a copy",
+}
 
 
 def _unlabeled(of: Material, unlabeled: set[str]) -> dict[str, int]:

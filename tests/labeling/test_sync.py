@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from collector.catalog import labels, models
+from collector.catalog import labels, models, suspects
 from collector.catalog.labels import Task
 from collector.catalog.models import ModelRun, Prediction
+from collector.catalog.suspects import Suspect
 from collector.errors import CollectError, ServiceDown, UsageError
 from collector.intake import take_in
 from collector.records import License, Sighting
@@ -89,6 +90,14 @@ def test_held_out_images_go_to_two_people_and_the_pool_to_as_many_as_asked(desk:
     rounds = labels.rounds(desk.catalog, concept)
     assert rounds["holdout"].blind
     assert not rounds["holdout"].proposals
+
+
+def test_suspects_are_the_first_of_the_pool_that_people_get(desk: Workspace, concept: str) -> None:
+    home = draw(desk, desk.concept(concept))
+    suspected = sorted(image for image, name in home.items() if name == "train")[-3:]
+    suspects.put(desk.catalog, concept, [Suspect(image, "looks like it") for image in suspected])
+    push(desk, concept, limit=2)
+    assert {task.image for task in tasks_of(desk, concept, "pool")} == set(suspected[:2])
 
 
 def test_a_second_push_makes_no_second_task_and_new_images_get_theirs(

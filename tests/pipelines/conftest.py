@@ -15,6 +15,7 @@ from collector.catalog.models import ModelRun, Prediction
 from collector.dedup import dedup
 from collector.intake import take_in
 from collector.negatives import negatives
+from collector.quality import quality
 from collector.records import Kept, License, Rejected, Sighting
 from collector.workspace import Workspace
 from labeling.review import agreement
@@ -71,6 +72,7 @@ def fill(ws: Workspace) -> None:
     bad = Sighting("wikimedia", "bad", "https://x/bad", BY, "horse", "horse")
     images.reject(ws.catalog, bad, Rejected("license-not-allowed", PAYLOADS[0]))
     dedup(ws)
+    quality(ws)
     folder = ws.root / "others"
     folder.mkdir()
     for n in range(36):
