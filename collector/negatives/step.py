@@ -113,7 +113,8 @@ class _Step:
         pool = pools.members(ws.catalog, about.name)
         self.mistaken = called_positive(ws, about)
         self.positives = sum(row.role == "positive" for row in pool)
-        self.before = [row for row in pool if row.role == "negative" and row.image not in self.mistaken]
+        # What people call the concept keeps its place: it is a positive now, and a rerun would change what is labeled.
+        self.before = [row for row in pool if row.role == "negative"]
         self.taken = 0
         self.guard = Guard(ws, about, {row.image for row in self.before})
 

@@ -123,7 +123,7 @@ HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body>Sign in t
 
 # What is wrong with the files, in the order in which each source lists it.
 OPENVERSE_TROUBLE = (
-    "repost", "dead", "copy", "truncated", "busy", "html", "noai", "empty", "gone", "repost", "copy", "dead",
+    "html", "dead", "copy", "truncated", "busy", "repost", "noai", "empty", "gone", "repost", "copy", "dead",
 )  # fmt: skip
 COMMONS_TROUBLE = ("repost", "copy", "repost", "dead", "undescribed", "repost", "copy", "repost", "copy")
 

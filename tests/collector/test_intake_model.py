@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from collector import durable
 from collector.catalog import images
 from collector.intake import take_in, taking_in
 from collector.records import Kept, Known, License, Outcome, Rejected, Sighting
@@ -69,6 +70,7 @@ class Intake(RuleBasedStateMachine):
         Path(self.ws.store.path(self.ws.store.put(PICTURES[which])) + ".00000000.tmp").write_bytes(b"half")
         self.the_process_ends_and_another_begins()
         self.ws.store.put_preview(b"no row names me")
+        durable.save(self.ws.data / "intakes" / "killed", b"")
         self.the_process_ends_and_another_begins()
         with taking_in(self.ws):
             pass
