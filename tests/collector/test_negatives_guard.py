@@ -126,7 +126,9 @@ def test_a_consensus_outweighs_one_answer(ws: Workspace) -> None:
     assert called_positive(ws, ws.concept("horse")) == set()
 
 
-def test_a_negative_that_people_call_the_concept_is_told_and_a_rerun_draws_nothing_new(ws: Workspace, others: Path) -> None:
+def test_a_negative_that_people_call_the_concept_is_told_and_a_rerun_draws_nothing_new(
+    ws: Workspace, others: Path
+) -> None:
     for seed in range(3):
         keep(ws, jpeg(seed), f"horse{seed}")
     assert negatives(ws, "horse", folder=others).negatives == 3
