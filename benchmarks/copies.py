@@ -17,7 +17,6 @@ import io
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from peers import python_with
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
 
 from collector import fingerprints
@@ -313,25 +313,14 @@ HASHES = {
 DEFAULTS = {"imagededup PHash": 10, "imagededup DHash": 10, "pdqhash PDQ": 31}
 
 
-def peer(name: str, folder: Path) -> Path:
-    """The Python of an environment that holds a peer."""
-    python = folder / name / "bin" / "python"
-    if not (folder / name / "ready").exists():
-        print(f"installing {name} {PEERS[name]}", file=sys.stderr)
-        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", "3.11", str(folder / name)], check=True)
-        wanted = [f"{name}=={PEERS[name]}", "pillow", "numpy"]
-        subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *wanted], check=True)
-        (folder / name / "ready").touch()
-    return python
-
-
-def distances(name: str, folder: Path, environments: Path) -> dict[str, NDArray[np.int16]]:
+def distances(name: str, folder: Path) -> dict[str, NDArray[np.int16]]:
     """The Hamming distances (source, copy) of each hash of a peer."""
     kept = folder / f"{name}-{PEERS[name]}.npz"
     if not kept.exists():
         script = PEER.replace("    HASH", HASHES[name].strip("\n"))
         folders = [str(folder / "sources"), str(folder / "copies")]
-        subprocess.run([str(peer(name, environments)), "-c", script, str(kept), *folders], check=True)
+        python = python_with(name, f"{name}=={PEERS[name]}", "pillow", "numpy")
+        subprocess.run([str(python), "-c", script, str(kept), *folders], check=True)
     with np.load(kept) as file:
         hashes = dict(file)
     return {
@@ -480,7 +469,7 @@ def main() -> None:
     sources = prepare(folder, chosen.pictures, chosen.sources)
     found, said = cascade(folder)
     for name in PEERS:
-        for method, away in distances(name, folder, scratch / "collect-benchmark-peers").items():
+        for method, away in distances(name, folder).items():
             limit = without_false(away)
             found[f"{method} <= {limit}"] = away <= limit
             if method in DEFAULTS:

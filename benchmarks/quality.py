@@ -23,6 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from peers import python_with
 from PIL import Image, ImageFilter
 
 from collector.catalog.quality import Subject
@@ -74,18 +75,6 @@ lab.find_issues({name: {} for name in names}, n_jobs=1, verbose=False)
 flags = {name: [Path(i).name for i in lab.issues.index[lab.issues["is_" + name + "_issue"]]] for name in names}
 print(json.dumps({"ms": best * 1000, "flags": flags}))
 """
-
-
-def peer(folder: Path) -> Path:
-    """The Python of an environment that holds cleanvision."""
-    python = folder / "cleanvision" / "bin" / "python"
-    if not (folder / "cleanvision" / "ready").exists():
-        print(f"installing cleanvision {PEER}", file=sys.stderr)
-        subprocess.run(["uv", "venv", "-q", "--clear", "--python", "3.11", str(folder / "cleanvision")], check=True)
-        wanted = f"cleanvision=={PEER}"
-        subprocess.run(["uv", "pip", "install", "-q", "--python", str(python), wanted], check=True)
-        (folder / "cleanvision" / "ready").touch()
-    return python
 
 
 def originals(folder: Path | None, number: int) -> list[Path]:
@@ -170,7 +159,7 @@ def main() -> None:
     parser.add_argument("--faces", action="store_true", help="also measure the check for faces")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
-    python = peer(Path(tempfile.gettempdir()) / "collect-benchmark-peers")
+    python = python_with("cleanvision", f"cleanvision=={PEER}")
     with tempfile.TemporaryDirectory(prefix="collect-quality-") as scratch:
         folder = Path(scratch)
         planted = plant(folder, originals(chosen.pictures, chosen.number))

@@ -39,7 +39,7 @@ class Decoded:
     """What one decode of a file tells.
 
     `width` and `height` are those of the upright original, in pixels; `thumb` is what fingerprints are made of;
-    `preview` is `small` as a JPEG, where the original is large enough for one; `decoded` is the picture that both come
+    `preview` is `small` as a JPEG, where the original is large enough for one; `reduced` is the picture that both come
     from, and gray where nobody needed more.
     """
 
@@ -53,13 +53,13 @@ class Decoded:
     thumb: Thumb = field(repr=False)
     preview: bytes | None = field(repr=False)
     data: bytes = field(repr=False, compare=False)
-    decoded: Image.Image = field(repr=False, compare=False)
+    reduced: Image.Image = field(repr=False, compare=False)
 
     @property
     def small(self) -> Image.Image:
         """The upright RGB picture, its shorter side near `PREVIEW_SIDE` if it is large."""
-        if self.decoded.mode != "L":
-            return self.decoded
+        if self.reduced.mode != "L":
+            return self.reduced
         with Image.open(io.BytesIO(self.data), formats=FORMATS) as file:  # only its gray was decoded
             return upright_rgb(file)
 
@@ -133,7 +133,7 @@ def _decode(data: bytes, config: IntakeConfig) -> Decoded | Rejected:
         thumb=thumb(small.convert("L")),
         preview=_jpeg(small.convert("RGB")) if large else None,
         data=data,
-        decoded=small,
+        reduced=small,
     )
 
 

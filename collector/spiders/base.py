@@ -106,7 +106,7 @@ class ImageSpider(Asking):
                     await candidate.settled()
                 elif job.dry_run:
                     job.planned.append(f"{self.name}  {found.license.code}  {found.url}  {found.title}")
-                elif await self._room() and await job.budget.take(self.name):
+                elif await self._take_place():
                     job.count(found, +1)
                     flight = asyncio.create_task(self._fly(candidate))
                     flights.add(flight)
@@ -128,11 +128,11 @@ class ImageSpider(Asking):
         for item in list[Any]():  # Scrapy wants a generator, and gets nothing: intake is our pipeline
             yield item
 
-    async def _room(self) -> bool:
-        """Wait until intake has worked off what it has: pictures come faster than they can be decoded."""
+    async def _take_place(self) -> bool:
+        """Wait for intake, slower than the network, and for a place of the budget; False: the crawl is over."""
         while self.job.intake.full and not self.job.budget.over:
             await asyncio.sleep(FULL_S)
-        return True
+        return await self.job.budget.take(self.name)
 
     async def _candidates(self) -> AsyncIterator[Candidate]:
         """Candidates of all queries, one of each in turn; each source id once."""
