@@ -28,7 +28,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-APPEND_ONLY = ("annotation", "prediction", "rejection", "erratum", "verdict")
+APPEND_ONLY = ("annotation", "prediction", "rejection", "erratum", "resolution", "guideline", "verdict")
 
 
 def _image() -> Column[str]:
@@ -243,6 +243,8 @@ annotator = Table(
     Column("name", Text, primary_key=True),
     Column("email", Text, nullable=False),
     Column("added_at", Text, nullable=False),
+    Column("state", Text),  # active, removed: by `collect label annotators`; null: known from elsewhere
+    Column("share", Float),  # weight of the share of tasks; null: 1
 )
 
 round_ = Table(
@@ -251,7 +253,7 @@ round_ = Table(
     Column("id", Integer, primary_key=True),
     _concept(),
     Column("name", Text, nullable=False),
-    Column("purpose", Text, nullable=False),  # holdout (validation and test, blind), pool
+    Column("purpose", Text, nullable=False),  # holdout (validation and test, blind), pool, proposals, disputed
     Column("labels", JSON, nullable=False),
     Column("guideline", Text, nullable=False),
     Column("guideline_hash", Text, nullable=False),
@@ -260,7 +262,34 @@ round_ = Table(
     Column("proposals", Boolean, nullable=False),
     Column("projects", JSON, nullable=False),  # annotator -> Label Studio project id
     Column("opened_at", Text, nullable=False),
+    Column("several", Boolean),  # true: one picture may get several labels at once
+    Column("order", Text),  # random, uncertain, disputed, diverse; null: random
+    Column("people", JSON),  # who labels in it; null: everybody
+    Column("template", Text),  # own labeling page, Label Studio's XML; null: ours
     UniqueConstraint("concept", "name"),
+)
+
+guideline = Table(
+    "guideline",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("round", Integer, ForeignKey("round.id"), nullable=False),
+    Column("version", Integer, nullable=False),  # 1, 2, ... in each round
+    Column("text", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Column("shown_at", Text, nullable=False),  # from then on annotators saw it
+    UniqueConstraint("round", "version"),
+)
+
+sentinel = Table(
+    "sentinel",
+    metadata,
+    Column("round", Integer, ForeignKey("round.id"), primary_key=True),
+    Column("image", Text, ForeignKey("image.id"), primary_key=True),
+    Column("label", Text, nullable=False),  # what is known to be right
+    Column("proposal", Text),  # a wrong proposal that was shown; null: shown without one
+    Column("why", Text, nullable=False),  # where the known answer comes from
+    Column("planted_at", Text, nullable=False),
 )
 
 task = Table(
@@ -297,6 +326,8 @@ annotation = Table(
     Column("content", Text, nullable=False),  # sha256 of the answer as pulled: the key of "only what is new"
     Column("supersedes", Integer, ForeignKey("annotation.id")),
     Column("seen_at", Text, nullable=False),
+    Column("guideline", Text),  # hash of the text that was shown; null: answered elsewhere
+    Column("origin", Text),  # format and file of an import; null: Label Studio
     UniqueConstraint("content"),
     Index(None, "concept", "image"),
 )
@@ -326,6 +357,19 @@ erratum = Table(
     Column("why", Text, nullable=False),
     Column("opened_by", Text, nullable=False),
     Column("opened_at", Text, nullable=False),
+    Column("evidence", JSON),  # votes, the model's out-of-sample probabilities
+)
+
+resolution = Table(
+    "resolution",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("erratum", Integer, ForeignKey("erratum.id"), nullable=False),
+    Column("state", Text, nullable=False),  # applied, dismissed, open (taken back)
+    Column("by", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at", Text, nullable=False),
+    Index(None, "erratum"),
 )
 
 snapshot = Table(

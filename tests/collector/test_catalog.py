@@ -116,6 +116,9 @@ def filled(catalog: Catalog) -> Catalog:
             **at, "was": "a", "should_be": "b", "severity": "s", "why": "w", "opened_by": "ann", "opened_at": now()
         },
         "verdict": {"first": at["image"], "second": at["image"], "same": True, "by": "ann", "said_at": now()},
+        "resolution": {"erratum": 1, "state": "applied", "by": "ann", "at": now()},
+        "round": {"id": 1, "concept": "horse", "name": "pool", "opened_at": now()},
+        "guideline": {"round": 1, "version": 1, "text": "t", "hash": "h", "shown_at": now()},
     }  # fmt: skip
     with catalog.write() as connection:
         for table, row in rows.items():
@@ -134,7 +137,10 @@ def _complete(table: str, row: dict[str, Any]) -> dict[str, Any]:
     return needed | row
 
 
-@pytest.mark.parametrize("table", ["annotation", "prediction", "rejection", "erratum", "verdict"])
+GROWING = ("annotation", "prediction", "rejection", "erratum", "resolution", "guideline", "verdict")
+
+
+@pytest.mark.parametrize("table", GROWING)
 @pytest.mark.parametrize("verb", ["update", "delete"])
 def test_the_database_itself_refuses_to_change_what_was_said(filled: Catalog, table: str, verb: str) -> None:
     statement = {"update": f"update {table} set id = 99", "delete": f"delete from {table}"}[verb]
@@ -147,7 +153,7 @@ def test_the_database_itself_refuses_to_change_what_was_said(filled: Catalog, ta
 
 
 def test_every_append_only_table_is_tried() -> None:
-    assert set(tables.APPEND_ONLY) == {"annotation", "prediction", "rejection", "erratum", "verdict"}
+    assert set(tables.APPEND_ONLY) == set(GROWING)
 
 
 def test_the_migration_makes_exactly_the_tables_of_tables_py(catalog: Catalog) -> None:
