@@ -15,7 +15,7 @@ from collector.catalog.models import ModelRun, Prediction
 from collector.errors import ServiceDown
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
-from labeling import sync
+from labeling import push
 from pipelines.config import PrelabelConfig
 from pipelines.predict import Model, load_model
 
@@ -67,7 +67,7 @@ def prelabel(
     said = [known[image].label for image in wanted]
     try:
         most = limit or ws.section(PrelabelConfig).limit or None
-        proposed = sync.propose(ws, described.name, model.version, limit=most).proposed
+        proposed = push.propose(ws, described.name, model.version, limit=most).proposed
     except ServiceDown as error:
         raise ServiceDown(f"{error.message}; {len(said)} predictions are saved", hint=error.hint) from error
     return PrelabelSummary(

@@ -23,7 +23,8 @@ from collector.splits import draw
 from collector.workspace import Workspace
 from labeling.lifecycle import StartSummary, StopSummary
 from labeling.review import AgreementSummary
-from labeling.sync import PullSummary, PushSummary
+from labeling.pull import PullSummary
+from labeling.push import PushSummary
 from pipelines.cli.main import cli
 from pipelines.contamination import ContaminationSummary
 from pipelines.demo.steps import DemoSummary

@@ -44,7 +44,7 @@ def stop(out: Output) -> None:
 @common
 def push(out: Output, concept: str | None, limit: int | None, overlap: int | None) -> None:
     """Send images to the annotators: held-out images first, blind; then the pool."""
-    from labeling.sync import push as push_tasks
+    from labeling.push import push as push_tasks
 
     with out.workspace() as ws:
         out.show(push_tasks(ws, concept, limit=limit, overlap=overlap))
@@ -55,7 +55,7 @@ def push(out: Output, concept: str | None, limit: int | None, overlap: int | Non
 @common
 def pull(out: Output, concept: str | None) -> None:
     """Fetch the annotators' answers; every change is a new row."""
-    from labeling.sync import pull as pull_answers
+    from labeling.pull import pull as pull_answers
 
     with out.workspace() as ws:
         out.show(pull_answers(ws, concept))

@@ -22,11 +22,12 @@ from collector.negatives import NegativesSummary, negatives
 from collector.records import Summary
 from collector.spiders.runner import CrawlSummary, crawl
 from collector.workspace import Progress, Workspace, silent
-from labeling import lifecycle, sync
+from labeling import lifecycle
 from labeling.lifecycle import StartSummary, folder_of
+from labeling.pull import PullSummary, pull
+from labeling.push import HOLDOUT, POOL, PushSummary, push
 from labeling.review import AgreementSummary, agreement
 from labeling.server import running
-from labeling.sync import PullSummary, PushSummary
 from pipelines.backbones import need_extra
 from pipelines.demo.annotators import ANNOTATORS, answer_all
 from pipelines.demo.folder import REAL_LIMIT, configured, environment, site_port
@@ -161,13 +162,11 @@ def _gather(ws: Workspace, material: Material) -> dict[str, Any]:
 
 
 def _label(ws: Workspace, truth: dict[str, str]) -> dict[str, Any]:
-    pushed = sync.push(ws, CONCEPT, limit=POOL_TASKS)
+    pushed = push(ws, CONCEPT, limit=POOL_TASKS)
     # The scripted annotators answer these rounds only: the proposals are left for whoever opens Label Studio.
     rounds = label_rows.rounds(ws.catalog, CONCEPT)
     projects = {
-        who.name: [
-            rounds[name].projects[who.name] for name in (sync.HOLDOUT, sync.POOL) if who.name in rounds[name].projects
-        ]
+        who.name: [rounds[name].projects[who.name] for name in (HOLDOUT, POOL) if who.name in rounds[name].projects]
         for who in ANNOTATORS
     }
     given_now = answer_all(
@@ -177,7 +176,7 @@ def _label(ws: Workspace, truth: dict[str, str]) -> dict[str, Any]:
         ws.concept(CONCEPT).labels,
         lambda done: ws.progress("annotators answer in Label Studio", done, None),
     )
-    return {"push": pushed, "answers": given_now, "pull": sync.pull(ws, CONCEPT), "agreement": agreement(ws, CONCEPT)}
+    return {"push": pushed, "answers": given_now, "pull": pull(ws, CONCEPT), "agreement": agreement(ws, CONCEPT)}
 
 
 def _learn(ws: Workspace, weights: Path | None, *, accept_shortcut: bool) -> dict[str, Any]:

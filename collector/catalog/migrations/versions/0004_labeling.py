@@ -1,12 +1,14 @@
 """What labeling in a team needs: shares, guideline versions, sentinels, imported labels, errata that are resolved."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
 down_revision = "0003"
 
-ADDED = (
+ADDED: tuple[tuple[str, sa.Column[Any]], ...] = (
     ("annotator", sa.Column("state", sa.Text())),
     ("annotator", sa.Column("share", sa.Float())),
     ("round", sa.Column("several", sa.Boolean())),

@@ -25,10 +25,11 @@ from collector.workspace import Workspace
 from labeling import accounts
 from labeling.interface import UNSURE, Item
 from labeling.lifecycle import folder_of
+from labeling.pull import pull
+from labeling.push import propose, push
 from labeling.rounds import title
 from labeling.server import Server
 from labeling.studio import Studio
-from labeling.sync import propose, pull, push
 from tests.conftest import jpeg
 
 pytestmark = pytest.mark.studio
@@ -123,7 +124,8 @@ def test_a_second_push_makes_no_second_task_and_new_images_get_theirs(
 KILLED = """
 import os, signal, sys
 from collector.workspace import Workspace
-from labeling import rounds, sync
+from labeling import rounds
+from labeling.push import push
 from labeling.studio import Studio
 owner = Studio if hasattr(Studio, sys.argv[3]) else rounds.rows
 real = getattr(owner, sys.argv[3])
@@ -131,7 +133,7 @@ def then_die(*args, **options):
     real(*args, **options)
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(owner, sys.argv[3], then_die)
-sync.push(Workspace.open(sys.argv[1], environ={}), sys.argv[2])
+push(Workspace.open(sys.argv[1], environ={}), sys.argv[2])
 """
 
 

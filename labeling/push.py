@@ -1,7 +1,6 @@
-"""`push` gives pictures to people, `propose` gives them with a model's guess, `pull` fetches what they answered.
+"""`push` gives pictures to people, `propose` gives them with a model's guess.
 
-The catalog says what is to be labeled and by whom; Label Studio is where it happens. Pull writes new rows only: an
-answer that was edited, withdrawn or skipped is a row of its own, so nothing that a person did is overwritten.
+The catalog says what is to be labeled and by whom; Label Studio is where it happens.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from collector.errors import CollectError
 from collector.records import Concept, Summary
 from collector.splits import draw, position
 from collector.workspace import Workspace
-from labeling import accounts, server
+from labeling import accounts
 from labeling.accounts import ADMIN
 from labeling.config import LabelConfig
 from labeling.interface import Proposal
 from labeling.lifecycle import folder_of
-from labeling.reader import Reader
-from labeling.rounds import Desk, seat, title
+from labeling.rounds import Desk, seat
 
 HOLDOUT, POOL, PROPOSALS = "holdout", "pool", "proposals"
 
@@ -49,22 +47,6 @@ class ProposeSummary(Summary):
 
     proposed: int
     new: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullSummary(Summary):
-    """Standing answers after this pull: in all, of each annotator, and how many are skips or "can't tell".
-
-    `new`, `changed` and `deleted` count the rows that this pull added.
-    """
-
-    annotations: int
-    annotators: dict[str, int]
-    new: int
-    changed: int
-    deleted: int
-    skipped: int
-    unsure: int
 
 
 def push(
@@ -133,41 +115,6 @@ def propose(ws: Workspace, concept: str | None, model_run: str, *, limit: int | 
         _renew(desk, model_run, guesses, shown.keys())
     carrying = {task.image for task in rows.tasks(ws.catalog, chosen.name) if task.model_run == model_run}
     return ProposeSummary(proposed=len(carrying), new=new, next=f"collect label pull {chosen.name}")
-
-
-def pull(ws: Workspace, concept: str | None = None) -> PullSummary:
-    """Write down every answer that is new or changed since the last pull, and every one that is gone.
-
-    Raises:
-        ServiceDown: Label Studio is not running.
-    """
-    chosen = ws.concept(concept)
-    with server.running(folder_of(ws)).connect() as studio:
-        reader = Reader(ws, chosen, studio)
-        projects = studio.projects()
-        mine: defaultdict[tuple[int, str], list[Task]] = defaultdict(list)
-        for task in rows.tasks(ws.catalog, chosen.name):
-            if task.studio_task > 0:
-                mine[task.project, title(chosen.name, reader.rounds[task.round], task.annotator)].append(task)
-        for done, ((project, called), tasks) in enumerate(mine.items()):
-            ws.progress(f"pulling {called}", done, len(mine))
-            if projects.get(called) == project:
-                reader.read(studio.answers(project), {task.studio_task: task for task in tasks})
-            else:
-                reader.warnings.append(f"the project `{called}` is gone from Label Studio; its answers are kept here")
-    standing = rows.current(ws.catalog, chosen.name)
-    states = Counter(row.state for row in standing)
-    return PullSummary(
-        annotations=len(standing),
-        annotators=dict(sorted(Counter(row.annotator for row in standing).items())),
-        new=reader.added["new"],
-        changed=reader.added["changed"],
-        deleted=reader.added["deleted"],
-        skipped=states["skipped"],
-        unsure=states["unsure"],
-        warnings=tuple(reader.warnings),
-        next=f"collect agreement {chosen.name}",
-    )
 
 
 def _renew(desk: Desk, model_run: str, guesses: Mapping[str, Guess], shown: Collection[str]) -> None:
