@@ -1,13 +1,14 @@
 """Which copies of a picture are found here, beside imagehash, imagededup and PDQ: the targets of issue 4.
 
-    uv run python benchmarks/copies.py [--pictures DIR] [--sources 200] [--folder DIR] [--out FILE]
+    uv run python benchmarks/copies.py [--pictures DIR] [--sources 200] [--folder DIR] [--pool N] [--out FILE]
 
 57 transforms (re-compressed, resized, cropped, turned, framed, captioned, in a collage, ...) of each source. Positives
 are a source and a transform of itself; every other pair of a source and a transform is a negative. All methods get the
 same files. A peer gets its best threshold without a false pair, found on these very pairs; ours are those that dedup
 takes for a pool of this size. Recall is the share of positives found.
 The peers run in environments of their own, made by `uv`. Sources are every fifth file of `--pictures`, sorted by name,
-or parts of scikit-image's pictures. Pictures and hashes stay in `--folder` for the next run.
+or parts of scikit-image's pictures. Pictures and hashes stay in `--folder` for the next run. With `--pool` the step
+itself runs instead, over a catalog of so many images (benchmarks/planted.py); its figures are added to `--out`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import planted
 from numpy.typing import NDArray
 from peers import python_with
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
@@ -461,12 +463,20 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     parser.add_argument("--sources", type=int, default=200)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--pool", type=int)
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     scratch = Path(tempfile.gettempdir())
     which = "given" if chosen.pictures else "skimage"
     folder = chosen.folder or scratch / f"collect-benchmark-copies-{which}-{chosen.sources}"
     sources = prepare(folder, chosen.pictures, chosen.sources)
+    if chosen.pool:
+        text = "\n".join(planted.measure(folder, list(TRANSFORMS), chosen.pool)) + "\n"
+        print(text)
+        if chosen.out:
+            before = chosen.out.read_text(encoding="utf-8") if chosen.out.exists() else ""
+            chosen.out.write_text(f"{before.partition('## Planted pool')[0].rstrip()}\n\n{text}", encoding="utf-8")
+        return
     found, said = cascade(folder)
     for name in PEERS:
         for method, away in distances(name, folder).items():

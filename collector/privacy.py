@@ -1,8 +1,9 @@
 """What a file tells of its owner besides the picture, and the same file without it.
 
-Read and removed is metadata in JPEG (APPn, COM), PNG (text, eXIf), WebP (EXIF, XMP) and GIF (comments, XMP). Pixels are
-never coded again: `strip` copies the coded picture, its color profile and its animation byte for byte, and leaves the
-rest out. Formats: ITU T.81 B.1.1.3, PNG 3rd edition 5.3, RFC 9649, GIF89a; tags: Exif 2.32.
+Read and removed is metadata in JPEG (APPn, COM), PNG (text, eXIf), WebP and AVIF (EXIF, XMP) and GIF (comments, XMP).
+Pixels are never coded again: `strip` copies the coded picture, its color profile and its animation byte for byte, and
+leaves the rest out. Formats: ITU T.81 B.1.1.3, PNG 3rd edition 5.3, RFC 9649, GIF89a, collector/isobmff.py; tags: Exif
+2.32.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from PIL import Image
 from PIL.ExifTags import GPSTAGS, IFD, TAGS, Base
 
+from collector import isobmff
 from collector.errors import CollectError
 
 NO_PLACE = {"GPSVersionID", "GPSTimeStamp", "GPSDateStamp", "GPSStatus", "GPSMeasureMode", "GPSDOP", "GPSMapDatum"}
@@ -63,20 +65,23 @@ def strip(data: bytes) -> bytes:
 
     Kept: what decoding needs, the color profile (ICC), animation, and the orientation: where EXIF turns the picture, a
     new EXIF block is written that holds this one tag. What follows the picture in the file is cut off (a phone's second
-    view, the film of a moving photograph).
+    view, the film of a moving photograph). In AVIF, where everything is found by its offset, metadata is blanked and
+    the file keeps its length.
 
     Raises:
-        CollectError: it is neither JPEG, PNG, WebP nor GIF, or its structure is damaged.
+        CollectError: it is none of these formats, or its structure is damaged.
     """
     try:
+        if isobmff.is_avif(data):
+            return isobmff.blanked(data)
         for begin, remove in ((b"\xff\xd8", _jpeg), (PNG, _png), (b"RIFF", _webp), (b"GIF8", _gif)):
             if data.startswith(begin):
                 return remove(data)
-    except (IndexError, struct.error, ValueError) as error:
+    except (IndexError, RecursionError, struct.error, ValueError) as error:
         raise CollectError(f"metadata cannot be removed: the file is damaged ({error})") from error
     raise CollectError(
         f"metadata cannot be removed from a file that begins with {data[4:12]!r}",
-        hint="only JPEG, PNG, WebP and GIF are rewritten; export this image re-encoded",
+        hint="only JPEG, PNG, WebP, GIF and AVIF are rewritten; export this image re-encoded",
     )
 
 
@@ -102,6 +107,8 @@ def _metadata(data: bytes) -> Iterator[tuple[str, bytes]]:
     elif data.startswith(b"RIFF"):
         kinds = {b"EXIF": "exif", b"XMP ": "xmp"}
         yield from ((kinds[name], payload) for name, payload, _ in _webp_chunks(data) if name in kinds)
+    elif isobmff.is_avif(data):
+        yield from ((each.kind, each.read(data)) for each in isobmff.blocks(data))
     elif b"XMP DataXMP" in data[:1_000_000]:
         yield "xmp", data
 

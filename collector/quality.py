@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from collector.catalog import Catalog, images
+from collector.catalog import Catalog, images, pools
 from collector.catalog import quality as rows
 from collector.catalog.quality import Measured, Subject
 from collector.config import IntakeConfig, Section
@@ -43,9 +43,11 @@ class Thresholds(BaseModel):
     tiny: float = Field(0.25, ge=0, le=1, description="shorter side over 512 pixels")
     upscaled: float = Field(0.42, ge=0, le=1, description="fine detail at the pixel of the original")
     grayscale: float = Field(0.15, ge=0, le=1, description="distance of the color channels, over 64 levels")
-    screenshot: float = Field(0.5, ge=0, le=1, description="how few straight edges of even color there are")
+    screenshot: float = Field(
+        0.3, ge=0, le=1, description="share of uncommon gray levels, if edges or text are as drawn"
+    )
     text: float = Field(0.7, ge=0, le=1, description="share of the picture that does not look like writing")
-    tiled: float = Field(0.45, ge=0, le=1, description="how little the picture repeats itself")
+    tiled: float = Field(0.5, ge=0, le=1, description="how little the picture repeats itself")
     placeholder: float = Field(0.1, ge=0, le=1, description="share of the pixels outside the 8 commonest gray levels")
     gps: float = Field(0.5, ge=0, le=1, description="0: the file says where it was taken")
     owner: float = Field(0.5, ge=0, le=1, description="0: the file names its owner, or a serial number")
@@ -76,7 +78,7 @@ class QualityConfig(Section):
 class QualitySummary(Summary):
     """Of `images`, `measured` were looked at in this run. `flags`: flag -> images; `worst`: flag -> the worst of them.
 
-    `excluded` images are kept out of the pool by `quality.exclude`.
+    `excluded` images are kept out of the pool by `quality.exclude`, or as copies of an outside set.
     """
 
     images: int
@@ -135,11 +137,12 @@ def flagged(catalog: Catalog, config: QualityConfig) -> dict[str, dict[str, floa
 
 
 def excluded(catalog: Catalog, config: QualityConfig) -> dict[str, str]:
-    """Image -> the flag for which `quality.exclude` keeps it out of the pool, the first of several."""
+    """Image -> why it is kept out of the pool: a flag of `quality.exclude`, or a copy of an outside set."""
+    outside = {image: f"copy of {name}" for image, name in pools.out(catalog).items()}
     if not config.exclude:
-        return {}
+        return outside
     found = flagged(catalog, config)
-    return {image: flag for flag in reversed(config.exclude) for image in found[flag]}
+    return outside | {image: flag for flag in reversed(config.exclude) for image in found[flag]}
 
 
 def keys_of_checks(*, asked: bool = True) -> dict[str, str]:

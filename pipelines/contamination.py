@@ -1,13 +1,13 @@
 """Which negatives may show the concept after all, and how many more of them there can be.
 
 A negative is suspect when it is as near to a positive as positives are to each other, when a trained model calls it the
-concept, or when its name can mean the concept. Suspects go to people first. What people have seen of the negatives
-bounds the share of those that nobody has looked at.
+concept, when its name can mean the concept, or, where people are asked for, when it shows a face. Suspects go to people
+first. What people have seen of the negatives bounds the share of those that nobody has looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,8 @@ from collector.catalog import consensus, models, pools, suspects
 from collector.catalog.pools import PoolRow
 from collector.catalog.suspects import Suspect
 from collector.errors import CollectError
+from collector.negatives.meaning import understood
+from collector.negatives.step import FACE, faces
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
 from pipelines.backbones import Backbone, chosen, load_backbone
@@ -83,9 +85,10 @@ def contamination(
             f"the pool of `{about.name}` holds {len(positives)} positives, and nothing can be compared with them",
             hint=f"`collect crawl {about.name}` finds some",
         )
-    found, threshold = _suspects(ws, positives, unseen, extractor, model)
+    shown = faces(ws) if understood(ws, about, needed=False).is_human else set()
+    found, threshold = _suspects(ws, positives, unseen, extractor, model, shown)
     ambiguous = {row.image for row in unseen if "ambiguous" in row.checks}  # people look at all of them
-    listed = [each for k, each in enumerate(found) if k < limit or each.image in ambiguous]
+    listed = [each for k, each in enumerate(found) if k < limit or each.image in ambiguous | shown]
     suspects.put(ws.catalog, about.name, listed)
     inspected, contaminated = judged(ws, about)
     return ContaminationSummary(
@@ -143,9 +146,17 @@ def _sides(ws: Workspace, about: Concept) -> tuple[list[str], list[PoolRow]]:
 
 
 def _suspects(
-    ws: Workspace, positives: Sequence[str], unseen: Sequence[PoolRow], backbone: Backbone, model: Model | None
+    ws: Workspace,
+    positives: Sequence[str],
+    unseen: Sequence[PoolRow],
+    backbone: Backbone,
+    model: Model | None,
+    shown: Collection[str],
 ) -> tuple[list[Suspect], float]:
-    """Every negative that is flagged, the most suspicious first, and the similarity from which on one is flagged."""
+    """Every negative that is flagged, the most suspicious first, and the similarity from which on one is flagged.
+
+    `shown` are those with a face, where people are what is asked for; they come first of all.
+    """
     images = [row.image for row in unseen]
     vectors = features(ws, [*positives, *images], backbone)
     own, others = vectors[: len(positives)], vectors[len(positives) :]
@@ -158,10 +169,13 @@ def _suspects(
     scores = _scores(model, others)
     suspicion = typical if scores is None else (typical + scores) / 2
     found: list[Suspect] = []
-    for i in np.lexsort((np.arange(len(images)), -similar, -suspicion)):
+    without = np.array([image not in shown for image in images])
+    for i in np.lexsort((np.arange(len(images)), -similar, -suspicion, without)):
         why = _reasons(
             unseen[i], similar[i] > threshold, float(typical[i]), model, scores[i] if scores is not None else 0
         )
+        if not without[i]:
+            why.insert(0, FACE)
         if why:
             score = None if scores is None else round(float(scores[i]), 6)
             nearby = positives[places[i]]

@@ -1,8 +1,9 @@
 """Hard negatives: what a model takes for the concept, and people say that it is not, comes into the training part.
 
 Only confirmed negatives are taken: people settled them here, or the source's people verified them there. An image that
-validates or tests is never taken, nor is a copy of one, and what is mined is frozen as training before it enters the
-pool: an evaluation set that gains mined images would measure the miner.
+validates or tests is never taken, nor is a copy of one, nor one that would be held out if it came into the pool by
+itself: the held-out part stays a random sample that no model has chosen from. What is mined is frozen as training
+before it enters the pool.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from collector import quality, splits
 from collector.catalog import consensus, images, pools, sightings
 from collector.catalog.pools import PoolRow
 from collector.catalog.sightings import Seen
@@ -27,7 +29,7 @@ LIMIT = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MineSummary(Summary):
-    """Of `confirmed` negatives, `held_out` validate or test, `in_pool` are there, others are `excluded` by reason.
+    """Of `confirmed` negatives, `held_out` validate or test, or would; `in_pool` are there; others are `excluded`.
 
     `mined` of the rest came in, those that the run scores highest: from `lowest` to `highest`.
     """
@@ -58,7 +60,7 @@ def mine(ws: Workspace, concept: str | None = None, *, run: str | None = None, l
         tiers = confirmed(ws, about, origins)
         home = pools.splits(ws.catalog, about.name)
         inside = {row.image for row in pools.members(ws.catalog, about.name)}
-        held_out = {image for image in tiers if home.get(image, "train") != "train"}
+        held_out = {image for image in tiers if (home.get(image) or splits.home(ws, about, image)) != "train"}
         free = sorted(tiers.keys() - held_out - inside)
         chances = 1 - model.probabilities(ws, free)[:, -1] if free else np.zeros(0)
         score = {image: round(float(chance), 6) for image, chance in zip(free, chances, strict=True)}
@@ -83,14 +85,14 @@ def mine(ws: Workspace, concept: str | None = None, *, run: str | None = None, l
 
 
 def confirmed(ws: Workspace, about: Concept, origins: Mapping[str, Seen]) -> dict[str, str]:
-    """Image -> tier of every image of a concept that people say does not show it, copies left out."""
+    """Image -> tier of every image of a concept that people say does not show it, without copies and poor ones."""
     said = {row.image for row in consensus.settled(ws.catalog, about.name) if row.label == about.negative}
     verified = {image for image, seen in origins.items() if seen.found.facts.get("verified") == "negative"}
-    tiers = dict.fromkeys(sorted(said), "given") | dict.fromkeys(
-        sorted(verified), "near"
-    )  # as `collect negatives` says
+    # Tiers are those that `collect negatives` gives.
+    tiers = dict.fromkeys(sorted(said), "given") | dict.fromkeys(sorted(verified), "near")
     tiers |= {row.image: row.tier for row in pools.members(ws.catalog, about.name) if row.image in tiers}
-    out = pools.duplicates(ws.catalog).keys() | (called_positive(ws, about) - said)
+    poor = quality.excluded(ws.catalog, ws.section(quality.QualityConfig))
+    out = pools.duplicates(ws.catalog).keys() | poor.keys() | (called_positive(ws, about) - said)
     return {image: tier for image, tier in tiers.items() if image in origins and image not in out}
 
 

@@ -199,8 +199,13 @@ def words(rows: Iterable[Metadata]) -> dict[str, list[str]]:
     }
 
 
-def warnings(ws: Workspace, found: Shortcut) -> tuple[str, ...]:
-    """A sentence for a shortcut above `shortcuts.warn`."""
+def warnings(ws: Workspace, found: Shortcut | None) -> tuple[str, ...]:
+    """A sentence for a shortcut above `shortcuts.warn`, or for none measured (None: the extra `train` is missing)."""
+    if found is None:
+        return (
+            "whether the files without their pixels tell the classes apart was not measured: that needs the train "
+            "extra (pip install 'collect-dataset[train]')",
+        )
     limit = ws.section(ShortcutsConfig).warn
     if found.files and found.files.value > limit:
         return (f"{_told(found, found.files, origin=False)}: a model may learn how the pictures were made",)

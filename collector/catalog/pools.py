@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog, insert_or_ignore, now
+from collector.catalog.exclusions import outside
 from collector.catalog.images import is_buried
 from collector.catalog.sightings import newest
 from collector.catalog.tables import dedup_pass, duplicate, image, pool, sighting, split
@@ -131,9 +132,16 @@ def duplicates(catalog: Catalog) -> dict[str, Duplicate]:
     return {row.image: Duplicate(*row) for row in rows}
 
 
+def out(catalog: Catalog) -> dict[str, str]:
+    """Image -> the outside set (an evaluation set, a blocklist) for which it and its copies are set aside."""
+    aside = duplicates(catalog)
+    listed = outside(catalog)
+    return {aside[image].keeper: name for image, name in listed.items() if image in aside} | listed
+
+
 def keepers(catalog: Catalog, concept: str) -> dict[str, tuple[str, str, str]]:
     """Image -> (label, source, query) of its first sighting, for every image of the concept not set aside as a copy."""
-    aside = duplicates(catalog)
+    aside = duplicates(catalog).keys() | out(catalog).keys()
     with catalog.read() as connection:
         rows = connection.execute(
             sa.select(sighting.c.image, sighting.c.label, sighting.c.source, sighting.c.query)
@@ -154,7 +162,7 @@ def add(catalog: Catalog, concept: str, rows: Iterable[PoolRow]) -> int:
 
 def members(catalog: Catalog, concept: str) -> list[PoolRow]:
     """The pool of a concept without the copies set aside since, sorted by image."""
-    aside = duplicates(catalog)
+    aside = duplicates(catalog).keys() | out(catalog).keys()
     with catalog.read() as connection:
         rows = connection.execute(
             sa.select(pool.c.image, pool.c.label, pool.c.role, pool.c.tier, pool.c.reason, pool.c.checks)

@@ -37,11 +37,14 @@ class Side(NamedTuple):
 
 
 class Copy(NamedTuple):
-    """A picture of the one set that is a copy of one of the other; `distance` is in bits of the hash of `method`."""
+    """A picture of the one set that is a copy of one of the other.
+
+    `distance` is in bits of the hash of `method`, or the number of points that geometry carries onto each other.
+    """
 
     first: str
     second: str
-    method: str  # file, pixels, phash, dct
+    method: str  # file, pixels, phash, dct, geometry, person
     distance: int
     form: str = ""
 
@@ -66,6 +69,12 @@ def copies(ours: Side, theirs: Side, limits: Limits) -> list[Copy]:
         for i, j, distance, form in some:
             found.setdefault((i, j), Copy(ours.names[i], theirs.names[j], method, distance, form))
     return sorted(found.values())
+
+
+def grey(ours: Side, theirs: Side, limits: Limits) -> set[tuple[int, int]]:
+    """The pairs that hashes leave open, and those that they show to be copies, as places in both sets."""
+    near = (*_near(ours, theirs, limits.grey_phash), *_near_in_any_form(ours, theirs, limits.grey_dct))
+    return {(i, j) for i, j, _, _ in near}
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

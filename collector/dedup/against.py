@@ -1,8 +1,9 @@
 """Which of our images are copies of somebody else's: an evaluation set, another team's pictures, a blocklist.
 
-Nothing is set aside by this: the answer is a table. The outside set is a folder of pictures, a snapshot, or a text
-file of hashes, one a line: `sha256:`, `pixels:`, `phash:` or `dct:` and the hash in hex, then a name if there is one.
-Without the word before it a hash of 16 digits is a phash, and one of 64 a sha256.
+The answer is a table; what is found is set aside only where that is asked for, and can be taken back. The outside set
+is a folder of pictures, a snapshot, or a text file of hashes, one a line: `sha256:`, `pixels:`, `phash:` or `dct:` and
+the hash in hex, then a name if there is one. Without the word before it a hash of 16 digits is a phash, and one of 64 a
+sha256.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from collector import folders
+from collector.catalog import exclusions
 from collector.config import IntakeConfig
 from collector.decoding import Decoded, decode
 from collector.dedup import across, thresholds
 from collector.dedup.across import Copy, Side
 from collector.dedup.gallery import Gallery
+from collector.dedup.sharing import points_of, points_of_images, sharing
 from collector.dedup.step import DedupConfig
 from collector.dedup.thresholds import Limits, Wanted
 from collector.errors import UsageError
@@ -31,9 +34,13 @@ from collector.intake import fill_fingerprints
 from collector.records import Rejected, Summary
 from collector.workspace import Workspace
 
+if TYPE_CHECKING:
+    from collector.dedup.geometry import Points
+
 GROUP = 256  # pictures fingerprinted together
 DIGITS = {"sha256": 64, "pixels": 64, "phash": 16, "dct": 64}
 COLUMNS = ("image", "outside", "method", "distance", "form")
+METHODS = ("file", "pixels", "phash", "dct", "geometry")  # the surest first
 _LINE = re.compile(r"(?:(sha256|pixels|phash|dct):)?([0-9a-f]+)(?:[\s,;]+(.*))?", re.IGNORECASE)
 
 
@@ -42,13 +49,14 @@ class AgainstSummary(Summary):
     """How many of `images` are `copies` of one of the `outside` pictures; `unreadable` are files that are none.
 
     `methods` counts copies by what shows them; the table is in the file `path`. `expected_false_pairs` lie within the
-    thresholds by chance.
+    thresholds by chance. `excluded` images are set aside for it now.
     """
 
     images: int
     outside: int
     unreadable: int
     copies: int
+    excluded: int
     methods: dict[str, int]
     threshold: int
     threshold_dct: int
@@ -56,12 +64,24 @@ class AgainstSummary(Summary):
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenBack(Summary):
+    """`images` that were set aside for the outside set are back."""
+
+    outside: str
+    images: int
+
+
 class Outside(NamedTuple):
-    """An outside set: what is known of its pictures, which of our images are among them, how many files were none."""
+    """An outside set: what is known of its pictures, which of our images are among them, how many files were none.
+
+    `points` are those of the pictures that can be looked at, by their place in `side`.
+    """
 
     side: Side
     members: set[str]
     unreadable: int
+    points: dict[int, Points]
 
 
 class Known(NamedTuple):
@@ -74,24 +94,29 @@ class Known(NamedTuple):
     dct: str = ""
 
 
-def against(ws: Workspace, outside: str) -> AgainstSummary:
-    """Compare all images with an outside set; writes a table, and sets nothing aside.
+def against(ws: Workspace, outside: str, *, exclude: bool = False) -> AgainstSummary:
+    """Compare all images with an outside set; writes a table, and with `exclude` sets aside what is found.
+
+    Pools and snapshots leave out what is set aside, until `take_back`.
 
     Raises:
         UsageError: `outside` does not exist, is empty, or is nothing that can be compared with.
     """
     theirs = read(ws, outside)
     fill_fingerprints(ws)
-    gallery, limits = _limits(ws, len(theirs.side.names))
+    gallery, limits = limits_for(ws, len(theirs.side.names))
     ours = [row for row in np.flatnonzero(gallery.alive).tolist() if gallery.names[row] not in theirs.members]
-    best = copies(gallery, ours, theirs, limits)
-    path = ws.data / "against" / f"{_file_name(outside)}.csv"
+    best = copies(ws, (gallery, limits), ours, theirs)
+    if exclude:
+        exclusions.set_aside(ws.catalog, file_name(outside), {each.first: each._asdict() for each in best})
+    path = ws.data / "against" / f"{file_name(outside)}.csv"
     across.write_csv(path, COLUMNS, best)
     return AgainstSummary(
         images=len(ours),
         outside=len(theirs.side.names),
         unreadable=theirs.unreadable,
         copies=len(best),
+        excluded=len(best) if exclude else 0,
         methods=dict(sorted(Counter(each.method for each in best).items())),
         threshold=limits.phash,
         threshold_dct=limits.dct,
@@ -101,15 +126,34 @@ def against(ws: Workspace, outside: str) -> AgainstSummary:
     )
 
 
-def copies(gallery: Gallery, ours: Sequence[int], theirs: Outside, limits: Limits) -> list[Copy]:
+def take_back(ws: Workspace, outside: str) -> TakenBack:
+    """Let images that were set aside for an outside set back in; the set itself is not read, and may be gone."""
+    name = file_name(outside)
+    return TakenBack(outside=name, images=exclusions.set_aside(ws.catalog, name, {}), next="collect dedup")
+
+
+def copies(ws: Workspace, known: tuple[Gallery, Limits], ours: Sequence[int], theirs: Outside) -> list[Copy]:
     """For each of our rows that is a copy of an outside picture the pair that shows it best, sorted by image."""
-    order = {"file": 0, "pixels": 1, "phash": 2, "dct": 3}
+    gallery, limits = known
+    side = across.of_rows(gallery, np.array(ours, np.int64))
     best: dict[str, Copy] = {}
-    for each in across.copies(across.of_rows(gallery, np.array(ours, np.int64)), theirs.side, limits):
-        known = best.get(each.first)
-        if known is None or (order[each.method], each.distance) < (order[known.method], known.distance):
+    for each in across.copies(side, theirs.side, limits):
+        known_best = best.get(each.first)
+        if known_best is None or _rank(each) < _rank(known_best):
             best[each.first] = each
+    rest = [i for i, name in enumerate(side.names) if name not in best]
+    if rest and theirs.points:
+        grey = across.grey(side, theirs.side, limits)
+        open_ = {(side.names[i], j) for i, j in grey}
+        for name, j, match in sharing(ws, [side.names[i] for i in rest], theirs.points, open_):
+            found = Copy(name, theirs.side.names[j], "geometry", match.inliers, "mirrored" if match.mirrored else "")
+            if name not in best or found.distance > best[name].distance:
+                best[name] = found
     return sorted(best.values())
+
+
+def _rank(each: Copy) -> tuple[int, int]:
+    return METHODS.index(each.method), each.distance
 
 
 def read(ws: Workspace, outside: str) -> Outside:
@@ -129,25 +173,29 @@ def read(ws: Workspace, outside: str) -> Outside:
             f"{outside} is no folder, no file of hashes and no snapshot",
             hint="name a folder of pictures, a text file with a hash on each line, or the digest of a snapshot",
         )
-    return Outside(_side(_of_lines(path)), set(), 0)
+    return Outside(_side(_of_lines(path)), set(), 0, {})
 
 
 def _of_folder(ws: Workspace, folder: Path) -> Outside:
     config = ws.section(IntakeConfig).model_copy(update={"min_side": 1})
     files = folders.files(folder)
     found: list[Known] = []
+    points: dict[int, Points] = {}
+    extract = points_of(ws)
     for start in range(0, len(files), GROUP):
         thumbs: dict[tuple[str, str], Thumb] = {}
         for path in files[start : start + GROUP]:
             data = folders.read(path, config)
             decoded = data if isinstance(data, Rejected) else decode(data, config)
             if isinstance(data, bytes) and isinstance(decoded, Decoded):
+                if extract:
+                    points[len(found) + len(thumbs)] = extract(np.asarray(decoded.small.convert("L")))
                 thumbs[folders.inside(path, folder), hashlib.sha256(data).hexdigest()] = decoded.thumb
         found += _fingerprinted(thumbs, ws.section(DedupConfig).min_quality)
         ws.progress(f"reading {folder.name}", min(start + GROUP, len(files)), len(files))
     if not found:
         raise UsageError(f"{folder} holds no picture that can be read", hint="name a folder of pictures")
-    return Outside(_side(found), set(), len(files) - len(found))
+    return Outside(_side(found), set(), len(files) - len(found), points)
 
 
 def _fingerprinted(thumbs: dict[tuple[str, str], Thumb], min_quality: float) -> Iterator[Known]:
@@ -170,7 +218,7 @@ def _of_manifest(ws: Workspace, path: Path) -> Outside:
     rows = sorted(gallery.rows[name] for name in images if name in gallery.rows)
     here = across.of_rows(gallery, np.array(rows, np.int64))
     away = [Known(name, sha256=name) for name in sorted(images - gallery.rows.keys())]
-    return Outside(_joined(here, _side(away)), images, 0)
+    return Outside(_joined(here, _side(away)), images, 0, points_of_images(ws, here.names))
 
 
 def _of_lines(path: Path) -> list[Known]:
@@ -223,15 +271,16 @@ def _joined(one: Side, other: Side) -> Side:
     )
 
 
-def _limits(ws: Workspace, outside: int) -> tuple[Gallery, Limits]:
+def limits_for(ws: Workspace, outside: int) -> tuple[Gallery, Limits]:
     """Our images, and limits for so many outside pictures times all of them."""
     config = ws.section(DedupConfig)
     gallery = Gallery.read(ws.catalog, config.min_quality)
     rows = gallery.comparable
     chances = thresholds.chances(gallery.phash[rows], gallery.dct[rows])
-    wanted = Wanted(config.threshold, config.threshold_dct, config.max_false_pairs, 0)
+    wanted = Wanted(config.threshold, config.threshold_dct, config.max_false_pairs, config.candidates)
     return gallery, thresholds.limits(chances, len(rows), len(rows) * outside, wanted)
 
 
-def _file_name(outside: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(outside).name).strip("-")[:60] or "outside"
+def file_name(outside: str) -> str:
+    """What an outside set is called in our files: letters, digits, - and _ of its last part."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(outside).expanduser().resolve().name).strip("-")[:60] or "outside"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from collector.catalog import comparisons, pools
-from collector.catalog.comparisons import Verdict
+from collector.catalog.comparisons import Comparison, Verdict
 from collector.dedup import checking
 from collector.dedup.gallery import Rows
 from collector.dedup.relation import Relation, both_ways
@@ -28,7 +29,8 @@ class Explanation(Summary):
     """One image: its `state` (kept, set aside, alone), the `keeper` of its group and the `reason` why that one is kept.
 
     `copies` are the images set aside for the keeper, each with what shows it; `nearest` the closest images that are not
-    in the group; `verdicts` what people said of the image.
+    in the group; `compared` are those that geometry compared it with point by point, the best match first; `verdicts`
+    what people said of the image; `outside` names the outside set that it is set aside for, if any.
     """
 
     image: str
@@ -37,7 +39,9 @@ class Explanation(Summary):
     reason: str
     copies: list[dict[str, Any]]
     nearest: list[dict[str, Any]]
+    compared: list[dict[str, Any]]
     verdicts: list[dict[str, Any]]
+    outside: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,8 @@ def explain(ws: Workspace, image: str) -> Explanation:
     keeper = aside[name].keeper if name in aside else name
     copies = [row for row in aside.values() if row.keeper == keeper]
     gallery, limits = current(ws)
-    relation = Relation(gallery, limits, both_ways(verdicts(ws, gallery)), {}, checking.known(ws, gallery))
+    checked = checking.known(ws, gallery)
+    relation = Relation(gallery, limits, both_ways(verdicts(ws, gallery)), {}, checked)
     rows, names = gallery.rows, gallery.names
     nearest: list[dict[str, Any]] = []
     inside = {keeper, *(row.image for row in copies)}
@@ -103,14 +108,30 @@ def explain(ws: Workspace, image: str) -> Explanation:
         reason=aside[name].reason if name in aside else "; ".join(dict.fromkeys(reasons)),
         copies=[{"image": row.image, "method": row.method, "distance": row.distance, **row.evidence} for row in copies],
         nearest=nearest,
+        compared=_compared(checked.values(), name),
         verdicts=[
             {"other": (set(pair) - {name}).pop(), "same": each.same, "by": each.by, "at": each.said_at}
             for pair, each in comparisons.verdicts(ws.catalog).items()
             if name in pair
         ],
+        outside=pools.out(ws.catalog).get(name, ""),
         next="collect dedup --different " + f"{keeper[:12]} {name[:12]}" if name in aside else "collect dedup",
         warnings=() if name in rows else ("its bytes are gone or cannot be read, so nothing is compared with it",),
     )
+
+
+def _compared(rows: Iterable[Comparison], name: str) -> list[dict[str, Any]]:
+    """All pairs of an image that geometry has looked at."""
+    ours = sorted((row for row in rows if name in (row.first, row.second)), key=lambda row: (-row.same, -row.distance))
+    return [
+        {
+            "image": row.second if row.first == name else row.first,
+            "same": row.same,
+            "inliers": int(row.distance),
+            **row.evidence,
+        }
+        for row in ours
+    ]
 
 
 def _nearest(relation: Relation, row: int, others: Rows) -> list[dict[str, Any]]:

@@ -20,10 +20,11 @@ from collector.workspace import Workspace
 Criterion = Literal["in-pool", "license", "resolution", "quality", "exif", "source", "earliest"]
 Alike = Callable[[str, Sequence[str]], Sequence[str]]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
-FILE, DETAIL = "file/1", "spectrum/1"  # names in table `quality`
+FILE, DETAIL = "file/1", "spectrum/2"  # names in table `quality`
 LOSSLESS = {"PNG": 100, "GIF": 60}  # beside JPEG's own scale; GIF has 256 colors
 UNKNOWN = 75  # what the usual encoders of WebP and AVIF are set to
 SMALLER = 0.6  # of the pixels: scaling up by less than 1.3 is hardly seen, and gains little
+FRAMED = 0.95  # of the pixels inside a frame count: where the frame ends is not known to the pixel
 LOOKED_AT = 8  # pictures of one size that are checked for being upscaled
 
 
@@ -95,8 +96,11 @@ class Policy:
         return known.first_seen
 
     def _sharpest(self, images: Sequence[str]) -> Sequence[str]:
-        """The largest, without those that hold no more detail than a much smaller copy of the whole picture."""
-        area = {image: self._known[image].area for image in images}
+        """The largest, without those that hold no more detail than a much smaller copy of the whole picture.
+
+        A frame of one color does not count.
+        """
+        area = self._shown(images)
         for largest in sorted(set(area.values()), reverse=True):
             same = sorted(
                 (image for image in images if area[image] == largest), key=lambda i: (-self._known[i].bytes, i)
@@ -105,6 +109,18 @@ class Policy:
             if real := [image for image in same[:LOOKED_AT] if self._holds_more(image, small)]:
                 return real
         return images
+
+    def _shown(self, images: Sequence[str]) -> dict[str, float]:
+        """Pixels inside the frame, of those that can be the largest; the whole of the others."""
+        area: dict[str, float] = {image: self._known[image].area for image in images}
+        most = min(area.values())
+        for image in sorted(images, key=lambda image: (-area[image], image)):
+            if area[image] <= most:
+                break
+            if (inside := self._inside(image)) < 1:
+                area[image] *= inside * FRAMED
+            most = max(most, area[image])
+        return area
 
     def _holds_more(self, image: str, small: Sequence[str]) -> bool:
         copies = self._alike(image, small) if small else []
@@ -118,6 +134,8 @@ class Policy:
         if criterion == "license":
             return f"more open license ({'/'.join(ours.licenses)} against {'/'.join(theirs.licenses)})"
         if criterion == "resolution":
+            if ours.area < theirs.area and self._inside(copy) < 1:
+                return f"the other is larger by its frame only ({theirs.area} pixels against {ours.area})"
             if ours.area < theirs.area:
                 return f"the other is upscaled ({theirs.area} pixels with the detail of {ours.area})"
             return f"more pixels ({ours.area} against {theirs.area})"
@@ -141,11 +159,17 @@ class Policy:
         return self._look(FILE, image, look)
 
     def _spectrum(self, image: str) -> Sequence[float]:
-        def look(data: bytes) -> tuple[float, dict[str, Any]]:
-            above = detail.of_file(data)
-            return 1.0 if above else 0.0, {"above": above}
+        return list(self._pixels(image).get("above", ()))
 
-        return list(self._look(DETAIL, image, look).get("above", ()))
+    def _inside(self, image: str) -> float:
+        return float(self._pixels(image).get("inside", 1.0))
+
+    def _pixels(self, image: str) -> dict[str, Any]:
+        def look(data: bytes) -> tuple[float, dict[str, Any]]:
+            above, inside = detail.of_file(data)
+            return 1.0 if above else 0.0, {"above": above, "inside": round(inside, 4)}
+
+        return self._look(DETAIL, image, look)
 
     def _look(self, check: str, image: str, look: Callable[[bytes], tuple[float, dict[str, Any]]]) -> dict[str, Any]:
         if check not in self._read:

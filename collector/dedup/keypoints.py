@@ -1,8 +1,9 @@
 """Points of stored images (collector/dedup/geometry.py), extracted once and kept on disk for ever.
 
-They lie under `data/keypoints/<extraction>/`, about 20 kB for each image, in packs that are only appended to, one for
-each run. A record is a header, places and descriptors. What a run appends is durable before it appends again, so only
-its last group can be torn: readers check that, skip what is damaged, and those images are extracted again.
+They lie under `data/keypoints/<extraction>/`, about 28 kB for each image, in packs that are only appended to, one for
+each run. A record is a header, places, descriptors and the small picture. What a run appends is durable before it
+appends again, so only its last group can be torn: readers check that, skip what is damaged, and those images are
+extracted again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from PIL import Image
 from collector import durable
 from collector.catalog import images
 from collector.decoding import FORMATS, upright_rgb
-from collector.dedup.geometry import EXTRACTION, Match, Points, extract, verify
+from collector.dedup.geometry import EXTRACTION, Match, Points, extract, small_size, verify
 from collector.errors import CollectError
 from collector.store import Preview
 from collector.workspace import Workspace
@@ -48,7 +49,7 @@ class Record(NamedTuple):
 
     def sound(self) -> bool:
         """Whether the body is what was written."""
-        body = memoryview(self.pack)[self.offset : self.offset + POINT_BYTES * self.points]
+        body = memoryview(self.pack)[self.offset : self.offset + _length(self.points, self.size)]
         return zlib.crc32(body) == self.checksum
 
 
@@ -75,7 +76,9 @@ class Keypoints(Mapping[str, Points]):
         pack, offset, k, size, _ = self._records[image]
         places = np.frombuffer(pack, "<f4", 2 * k, offset).reshape(-1, 2)
         descriptors = np.frombuffer(pack, np.uint8, 32 * k, offset + 8 * k).reshape(-1, 32)
-        return Points(places, descriptors, size)
+        width, height = small_size(size)
+        small = np.frombuffer(pack, np.uint8, width * height, offset + POINT_BYTES * k).reshape(height, width)
+        return Points(places, descriptors, size, small)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._records)
@@ -90,14 +93,22 @@ def _records(pack: mmap.mmap) -> Iterator[tuple[str, Record]]:
         at = body - HEADER.size - CHECKSUM.size
         image, width, height, k, checksum = HEADER.unpack_from(pack, at)
         own = CHECKSUM.unpack_from(pack, at + HEADER.size)[0]
-        if own != zlib.crc32(pack[at : at + HEADER.size]) or body + POINT_BYTES * k > len(pack):
+        if own != zlib.crc32(pack[at : at + HEADER.size]):
+            return
+        length = _length(k, (width, height))
+        if body + length > len(pack):
             return
         yield image.hex(), Record(pack, body, k, (width, height), checksum)
-        body += POINT_BYTES * k
+        body += length
+
+
+def _length(points: int, size: tuple[int, int]) -> int:
+    width, height = small_size(size)
+    return POINT_BYTES * points + width * height
 
 
 def _packed(image: str, points: Points) -> bytes:
-    body = points.places.astype("<f4").tobytes() + points.descriptors.tobytes()
+    body = points.places.astype("<f4").tobytes() + points.descriptors.tobytes() + points.small.tobytes()
     header = HEADER.pack(bytes.fromhex(image), *points.size, len(points.places), zlib.crc32(body))
     return header + CHECKSUM.pack(zlib.crc32(header)) + body
 
@@ -153,20 +164,21 @@ def compare(ws: Workspace, pairs: Sequence[tuple[str, str]]) -> list[Match | Non
     points = keypoints(ws, {image for pair in pairs for image in pair})
     found: list[Match | None] = [None] * len(pairs)
     there = [i for i, (first, second) in enumerate(pairs) if first in points and second in points]
-    upright = _verified(ws, [(points[pairs[i][0]], points[pairs[i][1]]) for i in there])
+    upright = verified(ws, [(points[pairs[i][0]], points[pairs[i][1]]) for i in there])
     for i, match in zip(there, upright, strict=True):
         found[i] = match
     again = [i for i in there if (seen := found[i]) and not seen.same]
     flipped = keypoints(ws, {pairs[i][1] for i in again}, mirrored=True)
     again = [i for i in again if pairs[i][1] in flipped]
-    turned = _verified(ws, [(points[pairs[i][0]], flipped[pairs[i][1]]) for i in again])
+    turned = verified(ws, [(points[pairs[i][0]], flipped[pairs[i][1]]) for i in again])
     for i, other in zip(again, turned, strict=True):
         if other.same:
             found[i] = other._replace(mirrored=True)
     return found
 
 
-def _verified(ws: Workspace, pairs: Sequence[tuple[Points, Points]]) -> Iterator[Match]:
+def verified(ws: Workspace, pairs: Sequence[tuple[Points, Points]]) -> Iterator[Match]:
+    """Each pair as it stands, upright, on several threads."""
     with _threads() as pool:
         for done, match in enumerate(pool.map(lambda pair: verify(*pair), pairs), 1):
             if done % GROUP == 0:

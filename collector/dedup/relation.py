@@ -34,7 +34,8 @@ class Relation:
     """Compares images of a gallery within limits.
 
     `said` is what people say, row -> other row -> copies or not, both ways; `hinted` are pairs that something else than
-    a hash suggests, both ways; `checked` is what geometry found, and `open` gathers the pairs that it should be asked
+    a hash suggests, both ways, and `family` (row -> the row that speaks for it) with `alike` the same for whole
+    families (families.py); `checked` is what geometry found, and `open` gathers the pairs that it should be asked
     about. Pairs that nobody has checked are no copies.
     """
 
@@ -43,6 +44,8 @@ class Relation:
     said: Mapping[int, Mapping[int, bool]]
     hinted: Mapping[int, set[int]]
     checked: dict[Pair, Comparison]
+    family: Rows | None = None
+    alike: Mapping[int, set[int]] = field(default_factory=dict)
     open: set[Pair] = field(default_factory=set)
     _forms: dict[int, NDArray[np.uint64]] = field(default_factory=dict, repr=False)
 
@@ -53,6 +56,8 @@ class Relation:
         asked = (phash <= self.limits.grey_phash) | (dct <= self.limits.grey_dct)
         if hints := self.hinted.get(row):
             asked |= np.isin(rest, list(hints))
+        if self.family is not None and (families := self.alike.get(int(self.family[row]))):
+            asked |= np.isin(self.family[rest], list(families))
         for k in np.flatnonzero(asked & ~same).tolist():
             pair = ordered(row, int(rest[k]))
             if pair in self.checked:

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from collector.catalog import comparisons, pools
 from collector.catalog.pools import Duplicate
 from collector.config import Section
 from collector.dedup import checking, closeness, hints, neighbors, thresholds
+from collector.dedup.families import Families, families, speakers
 from collector.dedup.gallery import Gallery, Rows
 from collector.dedup.grouping import Group, Strictness, connected, groups, units
 from collector.dedup.keeping import CRITERIA, Criterion, Policy
@@ -50,9 +52,10 @@ class DedupConfig(Section):
     )
     min_quality: float = Field(0.1, ge=0, le=1, description="pictures flatter than this are matched by pixels only")
     geometry: Literal["off", "grey", "all"] = Field(
-        "grey",
+        "all",
         description="what is compared point by point: nothing; pairs just above the thresholds, or of one page, title "
-        "or file name; or also all pairs that share points, which finds strong crops and reads every picture once",
+        "or file name; or also all pairs that share points, which finds crops, turns and collages and reads every "
+        "picture once",
     )
     candidates: float = Field(
         0.1, ge=0, le=1, description="unrelated pairs for each image that geometry may be asked about"
@@ -166,8 +169,9 @@ def find(ws: Workspace, gallery: Gallery, config: DedupConfig, limits: Limits) -
     """Search, compare, check and group."""
     said = verdicts(ws, gallery)
     off = config.geometry == "off"
-    hinted = {} if off else _hints(ws, gallery, config)
-    relation = Relation(gallery, limits, both_ways(said), hinted, {} if off else checking.known(ws, gallery))
+    hinted = {} if off else hints.of_places(gallery, comparisons.places(ws.catalog))
+    checked = {} if off else checking.known(ws, gallery)
+    candidates = pools.candidates(ws.catalog)
     ws.progress(f"searching {len(gallery)} images", 0, None)
     edges = [
         neighbors.near(ws.catalog, gallery, PHASH, limits.grey_phash),
@@ -175,22 +179,29 @@ def find(ws: Workspace, gallery: Gallery, config: DedupConfig, limits: Limits) -
     ]
     same_pixels = np.argsort(gallery.pixels, kind="stable")
     equal = np.flatnonzero(np.diff(gallery.pixels[same_pixels]) == 0)
-    told = np.array([*hints.pairs(hinted), *(pair for pair, same in said.items() if same)], np.int64).reshape(-1, 2)
+    exact = (same_pixels[equal], same_pixels[equal + 1])
+    family, missing = Families.none(gallery), ""
+    if config.geometry == "all":
+        sure = [(each.first[near], each.second[near]) for each, near in _within(edges, limits)]
+        family, missing = families(ws, gallery, speakers(gallery, [exact, *sure], candidates), checked)
+    relation = Relation(gallery, limits, both_ways(said), hinted, checked, *family)
+    told = [*hints.pairs(hinted), *hints.pairs(family.alike), *(pair for pair, same in said.items() if same)]
     ends = [(each.first, each.second) for each in edges]
-    ends += [(same_pixels[equal], same_pixels[equal + 1]), (told[:, 0], told[:, 1])]
+    pairs = np.array(told, np.int64).reshape(-1, 2)
+    ends += [exact, (pairs[:, 0], pairs[:, 1])]
     unit = units(gallery, said)
 
     def alike(image: str, others: Sequence[str]) -> Sequence[str]:
         rows = np.array([gallery.rows[other] for other in others], np.int64)
         return [gallery.names[row] for row in rows[relation.sure(gallery.rows[image], rows)].tolist()]
 
-    policy = Policy(ws, pools.candidates(ws.catalog), config.keep, config.sources, alike)
+    policy = Policy(ws, candidates, config.keep, config.sources, alike)
     parts = connected(gallery, ends)
     relation.prepare(np.concatenate([np.empty(0, np.int64), *parts]))
     made, warning = _group(ws, parts, relation, (unit.of, policy, config.groups))
     duplicates = sorted(row for group in made for row in _rows(group, relation, policy))
     policy.flush()
-    warnings = [warning] if warning else []
+    warnings = [warning or missing] if warning or missing else []
     warnings += [
         f"what a person said of {gallery.names[a][:12]} and {gallery.names[b][:12]} contradicts other verdicts"
         for a, b in unit.ignored
@@ -199,11 +210,8 @@ def find(ws: Workspace, gallery: Gallery, config: DedupConfig, limits: Limits) -
     return Found(relation, made, duplicates, near, tuple(warnings))
 
 
-def _hints(ws: Workspace, gallery: Gallery, config: DedupConfig) -> dict[int, set[int]]:
-    hinted = hints.of_places(gallery, comparisons.places(ws.catalog))
-    if config.geometry == "all":
-        hints.add(hinted, checking.sharing_points(ws, gallery, np.flatnonzero(gallery.alive).tolist()))
-    return hinted
+def _within(edges: Sequence[neighbors.Edges], limits: Limits) -> Iterable[tuple[neighbors.Edges, NDArray[np.bool_]]]:
+    return [(each, each.distance <= most) for each, most in zip(edges, (limits.phash, limits.dct), strict=True)]
 
 
 def _group(

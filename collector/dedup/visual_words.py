@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from collector.dedup.geometry import Points
 
 STRONGEST = 500  # points of a picture that vote
+ALL = 20_000_000  # points that vote, at most: from 40,000 pictures on each has fewer
 TABLES = 8
 BITS = 26  # of a word
 NEAR = 32  # bits of 256 in which points that agree differ at most
 FREQUENT = 32  # a word of more points than this is left out
-SCORE = 1.5  # votes of a candidate, at least
+SCORE = 2.0  # votes of a candidate, at least
 MOST = 20  # candidates of a picture, at most
 PART = 4_000_000  # points sorted at once
 SLICE = 500_000  # pairs compared at once
@@ -71,7 +72,8 @@ def candidates_between(
 
 def _joined(points: Sequence[Points]) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
     """Whose the points that vote are (m,), and their descriptors (m, 4)."""
-    parts = [each.descriptors[:STRONGEST] for each in points]
+    most = min(STRONGEST, ALL // max(1, len(points)))
+    parts = [each.descriptors[:most] for each in points]
     owner = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     return owner, np.concatenate([np.empty((0, 32), np.uint8), *parts]).view(np.uint64)
 

@@ -52,7 +52,6 @@ class NegativesConfig(Section):
     ratio: float = Field(1.0, gt=0, description="negatives wanted for each positive")
     per_source: float = Field(1.0, gt=0, le=1, description="largest share of the negatives from one source")
     per_creator: int = Field(10, ge=0, description="most negatives by one creator; 0: no bound")
-    copy_bits: int = Field(72, ge=0, le=96, description="largest distance of turned or mirrored copies, in bits of 256")
     context: tuple[str, ...] = Field((), description="search words for the usual places; empty: found in WordNet")
     junk: tuple[str, ...] = Field(
         ("screenshot", "diagram", "logo", "document", "poster"), description="search words for junk"

@@ -1,23 +1,22 @@
 """What must not become a negative for the sake of its pixels: copies of positives, of held-out pictures, of picks.
 
-A copy is within `dedup.threshold` bits of the 64-bit hash, or within `negatives.copy_bits` of the 256-bit one in any
-of its 8 mirrored and turned forms. Flat pictures have no hashes worth comparing.
+What a copy is, `collect dedup` says: equal small pixels, or hashes within the limits of its last pass, which follow
+from the size of the pool; what lies a little above them is compared point by point; a person's word comes first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from collector.catalog import concepts, consensus, images, labels, pools
-from collector.dedup import DedupConfig
-from collector.dedup.hamming import near_between
-from collector.fingerprints import DCT, PHASH, dihedral, pack
+from collector.catalog import comparisons, concepts, consensus, images, labels, pools
+from collector.dedup import DedupConfig, across
+from collector.dedup.across import Side
+from collector.dedup.step import current
+from collector.fingerprints import DCT, PHASH, PIXELS, pack
 from collector.intake import fill_fingerprints
-from collector.negatives.config import NegativesConfig
 from collector.records import Concept, Rejected
 from collector.workspace import Workspace
 
@@ -36,80 +35,93 @@ def called_positive(ws: Workspace, about: Concept) -> set[str]:
     return by_consensus | (answers - {image for image, label in settled.items() if label is not None})
 
 
-class Hashes(NamedTuple):
-    """Images that are not flat, with their 64-bit (n,) and 256-bit (n, 4) hashes."""
-
-    images: tuple[str, ...]
-    phash: NDArray[np.uint64]
-    dct: NDArray[np.uint64]
-
-    def plus(self, other: Hashes, chosen: Sequence[int]) -> Hashes:
-        """These and the chosen ones of others."""
-        names = tuple(other.images[i] for i in chosen)
-        return Hashes(
-            self.images + names,
-            np.concatenate([self.phash, other.phash[list(chosen)]]),
-            np.concatenate([self.dct, other.dct[list(chosen)]]),
-        )
-
-
 class Guard:
-    """Knows the hashes of what candidates must differ from, strongest reason first; picks are added as they come."""
+    """Knows the fingerprints of what candidates must differ from; picks are added as they come.
+
+    `limits` are those of deduplication, in bits.
+    """
 
     def __init__(self, ws: Workspace, about: Concept, picked: set[str]) -> None:
         fill_fingerprints(ws)
-        dedup = ws.section(DedupConfig)
-        self.threshold, self.min_quality = dedup.threshold, dedup.min_quality
-        self.copy_bits = ws.section(NegativesConfig).copy_bits
-        self._catalog = ws.catalog
-        reasons = dict.fromkeys(picked, REPEAT)
-        for name in [each.name for each in concepts.all_concepts(ws.catalog)]:
-            held_out = [image for image, part in pools.splits(ws.catalog, name).items() if part != "train"]
-            reasons |= dict.fromkeys(held_out, HELD_OUT)
-        pool = pools.members(ws.catalog, about.name)
-        reasons |= dict.fromkeys((row.image for row in pool if row.role == "positive"), COPY)
-        reasons |= dict.fromkeys(called_positive(ws, about), LABELED)
-        self._reasons = reasons
-        phash, dct = (images.hashes(ws.catalog, algorithm) for algorithm in (PHASH, DCT))
-        strongest_first = sorted(reasons, key=lambda image: (REASONS.index(reasons[image]), image))
-        self._known = self._hashes(strongest_first, phash, dct)
+        self._ws = ws
+        self._min_quality = ws.section(DedupConfig).min_quality
+        gallery, self.limits = current(ws)
+        self._said = {pair: bool(each.same) for pair, each in comparisons.verdicts(ws.catalog).items()}
+        self._reasons = _reasons(ws, about, picked)
+        rows = sorted(gallery.rows[image] for image in self._reasons.keys() & gallery.rows.keys())
+        self._known = across.of_rows(gallery, np.array(rows, np.int64))
 
     def judge(self, found: Sequence[str]) -> list[Rejected | None]:
         """Why each stored image must not become a negative, None if it may and is picked; earlier ones count."""
-        phash, dct = (images.hashes(self._catalog, algorithm, found) for algorithm in (PHASH, DCT))
-        own = self._hashes(found, phash, dct)
-        known = self._copies(own, self._known)
-        among = self._copies(own, own)
-        place = {image: i for i, image in enumerate(own.images)}
+        own = self._side(found)
+        self._known = _joined(self._known, own)
+        near = self._copies(own)
         outcomes: list[Rejected | None] = []
-        picked: set[int] = set()
         for image in found:
-            i = place.get(image, -1)
-            same = self._reasons.get(image)
-            near = next((self._known.images[j] for j in known.get(i, ())), None)
-            sibling = next((own.images[j] for j in among.get(i, ()) if j in picked), None)
-            reason = same or (near and self._reasons[near]) or (sibling and REPEAT)
-            outcomes.append(Rejected(reason, f"within the threshold of {near or sibling or image}") if reason else None)
-            if not reason:
+            others = [other for other in (image, *sorted(near[image])) if other in self._reasons]
+            if others:
+                other = min(others, key=lambda other: REASONS.index(self._reasons[other]))
+                outcomes.append(Rejected(self._reasons[other], f"a copy of {other}, as `collect dedup` sees it"))
+            else:
+                outcomes.append(None)
                 self._reasons[image] = REPEAT
-                picked |= {i} - {-1}
-        self._known = self._known.plus(own, sorted(picked))
         return outcomes
 
-    def _hashes(
-        self, wanted: Iterable[str], phash: Mapping[str, tuple[str, float]], dct: Mapping[str, tuple[str, float]]
-    ) -> Hashes:
-        clear = [name for name in wanted if name in phash and name in dct and phash[name][1] >= self.min_quality]
-        wide = pack([dct[name][0] for name in clear]).reshape(-1, 4)
-        return Hashes(tuple(clear), pack([phash[name][0] for name in clear]), wide)
+    def _side(self, found: Sequence[str]) -> Side:
+        pixels, phash, dct = (images.hashes(self._ws.catalog, each, found) for each in (PIXELS, PHASH, DCT))
+        names = [name for name in found if name in pixels and name in phash and name in dct]
+        clear = np.flatnonzero([dct[name][1] >= self._min_quality for name in names])
+        contents = [pixels[name][0] for name in names]
+        wide = pack([dct[name][0] for name in names]).reshape(-1, 4)
+        return Side(names, names, contents, pack([phash[name][0] for name in names]), wide, clear, clear)
 
-    def _copies(self, own: Hashes, others: Hashes) -> dict[int, list[int]]:
-        """Which of `others` each of `own` is a copy of, in their order."""
-        upright = near_between(own.phash, others.phash, self.threshold)
-        turned = near_between(dihedral(own.dct).reshape(-1, 4), others.dct, self.copy_bits)
-        pairs = {*zip(upright.first.tolist(), upright.second.tolist(), strict=True)}
-        pairs |= {*zip((turned.first % max(1, len(own.dct))).tolist(), turned.second.tolist(), strict=True)}
-        found: dict[int, list[int]] = {}
-        for i, j in sorted(pairs):
-            found.setdefault(i, []).append(j)
+    def _copies(self, own: Side) -> defaultdict[str, set[str]]:
+        """The known images that each of `own` is a copy of."""
+        sure = self._within(own, self.limits.phash, self.limits.dct)
+        sure |= {pair for pair, same in self._said.items() if same}
+        grey = self._within(own, self.limits.grey_phash, self.limits.grey_dct) - sure - self._said.keys()
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for first, second in (sure | self._same(sorted(grey))) - {
+            pair for pair, same in self._said.items() if not same
+        }:
+            found[first].add(second)
+            found[second].add(first)
         return found
+
+    def _within(self, own: Side, phash: int, dct: int) -> set[tuple[str, str]]:
+        limits = self.limits._replace(phash=phash, dct=dct)
+        pairs = ((each.first, each.second) for each in across.copies(own, self._known, limits))
+        return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
+
+    def _same(self, pairs: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        """Those pairs that geometry calls copies."""
+        if not pairs:
+            return set()
+        from collector.dedup.keypoints import compare  # imports OpenCV, which clear cases never need
+
+        matches = zip(pairs, compare(self._ws, pairs), strict=True)
+        return {pair for pair, match in matches if match is not None and match.same}
+
+
+def _reasons(ws: Workspace, about: Concept, picked: set[str]) -> dict[str, str]:
+    """Image -> why no copy of it may become a negative."""
+    reasons = dict.fromkeys(picked, REPEAT)
+    for name in [each.name for each in concepts.all_concepts(ws.catalog)]:
+        held_out = [image for image, part in pools.splits(ws.catalog, name).items() if part != "train"]
+        reasons |= dict.fromkeys(held_out, HELD_OUT)
+    pool = pools.members(ws.catalog, about.name)
+    reasons |= dict.fromkeys((row.image for row in pool if row.role == "positive"), COPY)
+    return reasons | dict.fromkeys(called_positive(ws, about), LABELED)
+
+
+def _joined(first: Side, second: Side) -> Side:
+    n = len(first.names)
+    return Side(
+        [*first.names, *second.names],
+        [*first.files, *second.files],
+        [*first.contents, *second.contents],
+        np.concatenate([first.phash, second.phash]),
+        np.concatenate([first.dct, second.dct]),
+        np.concatenate([first.by_phash, n + second.by_phash]),
+        np.concatenate([first.by_dct, n + second.by_dct]),
+    )

@@ -28,7 +28,8 @@ WORD = re.compile(r"[^\W\d_]+")
 class Ontology:
     """The synsets of a concept's labels (without "none of them"), and what each other synset is to them.
 
-    `related` is synset -> (reason, label) for everything that surely shows one of them.
+    `related` is synset -> (reason, label) for everything that surely shows one of them. `is_human`: one is a person, of
+    whom pictures of nearly anything may show one.
     """
 
     def __init__(self, words: WordNet, synsets: Mapping[str, str]) -> None:
@@ -39,7 +40,9 @@ class Ontology:
         for label in synsets:
             for wnid, reason in self._related(label).items():
                 self.related.setdefault(wnid, (reason, label))
-        self._is_human = any(PERSON in words.reached(own, "above") for own in synsets.values())
+        self.is_human = any(PERSON in words.reached(own, "above") for own in synsets.values())
+        tops = (words.synset(own) for own in synsets.values())
+        self._parents = {up for top in tops if top for up in top.above}
         self.tier, self.ambiguous = cache(self._tier), cache(self._ambiguous)
         self._shown = set[str]().union(*self.kinds.values())
         self._also = {
@@ -67,13 +70,15 @@ class Ontology:
         for sense, label in self._also.items():
             if sense in above or (wnid in self.words.ancestors(sense) and self.words.nearness(wnid, sense) >= NEAR):
                 return f"`{label}` can also mean {_called(self.words, sense)}"
-        if use := next((use for top, use in USED.items() if top in above and self._is_human), ""):
+        if use := next((use for top, use in USED.items() if top in above and self.is_human), ""):
             return f"people {use} it"
         for word in synset.words:
             if label := self._named_in(word.replace("_", " ")):
                 return f"its name `{word.replace('_', ' ')}` has `{label}`"
             if means := [sense for sense in self.words.common(word) if sense in self._shown]:
                 return f"`{word.replace('_', ' ')}` can also mean {_called(self.words, means[0])}"
+        if self._parents & above:
+            return ""  # a definition tells siblings apart by naming the other: an ass is smaller than a horse
         said = self.says(synset.gloss.partition('; "')[0])
         return f"its definition speaks of `{said}`" if said else ""
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector import folders, splits
+from collector import folders, quality, splits
 from collector.catalog import images, pools, suspects
 from collector.catalog.exclusions import exclusions
 from collector.catalog.images import Arrival
@@ -30,7 +30,10 @@ from collector.negatives.sources import Candidate, Judged
 from collector.records import Concept, Outcome, Rejected, Summary
 from collector.workspace import Workspace
 
-REASONS = (*ontology.REASONS, sources.SEEN_AS, *guard.REASONS)
+POOR = {flag: f"quality: {flag}" for flag in quality.Thresholds.model_fields}  # as snapshots call it
+OUTSIDE = "copy-of-an-outside-set"
+FACE = "it shows a face"
+REASONS = (*ontology.REASONS, sources.SEEN_AS, *POOR.values(), OUTSIDE, *guard.REASONS)
 """Why a stored picture must not be a negative."""
 
 
@@ -41,7 +44,8 @@ class NegativesSummary(Summary):
     `synsets` is label -> WordNet id for every label whose kinds, parents and parts were kept out. `quotas` is what each
     tier should give of `wanted`, `short` what it could not; `tiers` and `sources` are what there is. `capped` counts
     candidates that a cap left out, `ambiguous` negatives that people should look at first, `mistaken` those that people
-    call the concept: others replace them. `splits` are frozen.
+    call the concept, `poor` those that snapshots leave out by now (`quality.exclude`, outside sets): others replace
+    these. `splits` are frozen.
     """
 
     concept: str
@@ -58,6 +62,7 @@ class NegativesSummary(Summary):
     capped: dict[str, int]
     ambiguous: int
     mistaken: int
+    poor: int
     excluded: dict[str, int]
 
 
@@ -112,25 +117,29 @@ class _Step:
         self.ws, self.about, self.intake, self.knows = ws, about, intake, knows
         pool = pools.members(ws.catalog, about.name)
         self.mistaken = called_positive(ws, about)
-        self.positives = sum(row.role == "positive" for row in pool)
         # What people call the concept keeps its place: it is a positive now, and a rerun would change what is labeled.
         self.before = [row for row in pool if row.role == "negative"]
+        self.poor = quality.excluded(ws.catalog, ws.section(quality.QualityConfig))
+        self.positives = sum(row.role == "positive" and row.image not in self.poor for row in pool)
         self.taken = 0
         self.guard = Guard(ws, about, {row.image for row in self.before})
 
     def run(self, judged: Sequence[Judged], ratio: float, match: bool) -> NegativesSummary:
         """Draw what is wanted from the candidates, and sum up."""
         ws, config, wanted = self.ws, self.ws.section(NegativesConfig), round(ratio * self.positives)
-        refused = [each for each in judged if not isinstance(each, Candidate)]
-        images.write(ws.catalog, [Arrival(found, why=why) for found, why in refused])
         have = {row.image for row in self.before} | pools.duplicates(ws.catalog).keys()
         fresh = [each for each in judged if isinstance(each, Candidate) and each.image not in have]
+        refused = [each for each in judged if not isinstance(each, Candidate)]
+        refused += [(each.found, self._too_poor(each.image)) for each in fresh if each.image in self.poor]
+        images.write(ws.catalog, [Arrival(found, why=why) for found, why in refused])
+        fresh = [each for each in fresh if each.image not in self.poor]
+        counted = [row for row in self.before if row.image not in self.poor]
         if match:
-            caps: Caps = AlikeCaps(ws, self.about, wanted, self.before, fresh)
+            caps: Caps = AlikeCaps(ws, self.about, wanted, counted, fresh)
         else:
-            caps = Caps(config, wanted, [row.checks for row in self.before])
+            caps = Caps(config, wanted, [row.checks for row in counted])
         drawing = Drawing(sources.ranked(fresh, ws.seed, self.about.name), caps, self._take)
-        short = drawing.fill(config.quotas.of(wanted), Counter(row.tier for row in self.before))
+        short = drawing.fill(config.quotas.of(wanted), Counter(row.tier for row in counted))
         return self._summary(wanted, short, dict(drawing.capped))
 
     def _take(self, batch: Sequence[Candidate]) -> list[bool]:
@@ -147,8 +156,12 @@ class _Step:
         self.ws.progress("taking negatives", self.taken, None)
         return [each in picked for each in batch]
 
+    def _too_poor(self, image: str) -> Rejected:
+        why = self.poor[image]
+        return Rejected(POOR.get(why, OUTSIDE), "`quality.exclude` names it" if why in POOR else why)
+
     def _row(self, each: Candidate) -> PoolRow:
-        checks = {**each.checks, "nearest_positive_bits_above": self.guard.threshold}
+        checks = {**each.checks, "nearest_positive_bits_above": self.guard.limits.phash}
         return PoolRow(each.image, self.about.negative, "negative", each.tier, each.reason, checks)
 
     def _taken(self, each: Candidate) -> Future[Outcome] | None:
@@ -162,12 +175,22 @@ class _Step:
             return self.intake.reject(each.found, data)
         return self.intake.take(data, each.found)
 
+    def _unseen(self) -> tuple[str, ...]:
+        """WordNet does not say which pictures show people; faces do, once somebody has looked for them."""
+        if not self.knows.is_human:
+            return ()
+        return (
+            "nearly anything may show people, whatever its class: `collect quality --faces`, then this command again, "
+            "lists the negatives with a face for people to look at first",
+        )
+
     def _summary(self, wanted: int, short: dict[str, int], capped: dict[str, int]) -> NegativesSummary:
         catalog, name = self.ws.catalog, self.about.name
         pool = [row for row in pools.members(catalog, name) if row.role == "negative"]
         home = splits.freeze(self.ws, self.about, [row.image for row in pool])
-        _suspect(self.ws, name, pool)
-        good = {row.image for row in pool} - self.mistaken
+        _suspect(self.ws, name, pool, faces(self.ws) if self.knows.is_human else set())
+        poor = {row.image for row in pool} & self.poor.keys()
+        good = {row.image for row in pool} - self.mistaken - poor
         tiers = Counter(row.tier for row in pool)
         return NegativesSummary(
             concept=name,
@@ -183,22 +206,33 @@ class _Step:
             splits=dict(sorted(Counter(home.values()).items())),
             capped=capped,
             ambiguous=sum("ambiguous" in row.checks for row in pool),
-            mistaken=len(pool) - len(good),
+            mistaken=len({row.image for row in pool} & self.mistaken),
+            poor=len(poor),
             excluded=exclusions(catalog, name, splits.NEGATIVE_SOURCES, REASONS),
-            warnings=_warnings(name, self.positives, len(good), wanted, short),
+            warnings=_warnings(name, self.positives, len(good), wanted, short) + self._unseen(),
             next=f"collect label push {name}",
         )
 
 
-def _suspect(ws: Workspace, concept: str, pool: Sequence[PoolRow]) -> None:
-    """List ambiguous negatives first among the suspects; those that are listed already stay where they are."""
+def faces(ws: Workspace) -> set[str]:
+    """The images in which `collect quality --faces` found a face."""
+    return set(quality.flagged(ws.catalog, ws.section(quality.QualityConfig))["faces"])
+
+
+def _suspect(ws: Workspace, concept: str, pool: Sequence[PoolRow], shown: set[str]) -> None:
+    """List ambiguous negatives, and where people are asked for those with a face, first among the suspects.
+
+    Those that are listed already stay where they are.
+    """
     known = suspects.of(ws.catalog, concept)
     listed = {each.image for each in known}
-    fresh = [row for row in pool if "ambiguous" in row.checks and row.image not in listed]
-    fresh.sort(key=lambda row: splits.position(f"{ws.seed}:suspects:{row.image}"))
+    why = {row.image: f"ambiguous: {row.checks['ambiguous']}" for row in pool if "ambiguous" in row.checks}
+    why |= {row.image: FACE for row in pool if row.image in shown}
+    fresh = sorted(
+        why.keys() - listed, key=lambda image: (why[image] != FACE, splits.position(f"{ws.seed}:suspects:{image}"))
+    )
     if fresh:
-        rows = [Suspect(row.image, f"ambiguous: {row.checks['ambiguous']}") for row in fresh]
-        suspects.put(ws.catalog, concept, [*rows, *known])
+        suspects.put(ws.catalog, concept, [*(Suspect(image, why[image]) for image in fresh), *known])
 
 
 def _warnings(concept: str, positives: int, have: int, wanted: int, short: dict[str, int]) -> tuple[str, ...]:

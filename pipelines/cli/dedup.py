@@ -20,6 +20,8 @@ from pipelines.cli.output import Output, common
 @click.option("--forget", nargs=2, metavar="A B", help="Take back what was said of these two.")
 @click.option("--note", default="", help="Why, to be remembered with --same, --different or --forget.")
 @click.option("--against", metavar="SET", help="Which images are copies of a folder, a snapshot or a file of hashes.")
+@click.option("--exclude", is_flag=True, help="With --against: set aside what is found; pools and snapshots obey.")
+@click.option("--take-back", is_flag=True, help="With --against: let back in what was set aside for that set.")
 @common
 def command(
     out: Output,
@@ -32,6 +34,8 @@ def command(
     forget: tuple[str, str] | None,
     note: str,
     against: str | None,
+    exclude: bool,
+    take_back: bool,
 ) -> None:
     """Group near-duplicates and keep one image of each group."""
     named = {"--explain": explain, "--same": same, "--different": different, "--forget": forget, "--against": against}
@@ -42,8 +46,13 @@ def command(
             f"{', '.join(given)} {'and options of the search ' if searching else ''}do not go together",
             hint="give one of them at a time",
         )
+    if (against is None and (exclude or take_back)) or (exclude and take_back):
+        raise UsageError(
+            "`--exclude` and `--take-back` say what `--against` does", hint="`--against SET` with one of them"
+        )
     from collector.dedup import dedup
     from collector.dedup.against import against as compare_with
+    from collector.dedup.against import take_back as let_back
     from collector.dedup.explain import explain as tell
     from collector.dedup.explain import say
 
@@ -51,7 +60,7 @@ def command(
         if explain:
             out.show(tell(ws, explain))
         elif against:
-            out.show(compare_with(ws, against))
+            out.show(let_back(ws, against) if take_back else compare_with(ws, against, exclude=exclude))
         elif pair := same or different or forget:
             out.show(say(ws, *pair, None if forget else bool(same), note))
         else:

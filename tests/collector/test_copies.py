@@ -187,10 +187,10 @@ def test_the_order_of_the_policy_is_a_setting(make_workspace: Callable[..., Work
 def test_the_spectrum_tells_upscaled_pictures_from_detailed_ones(scale: float, filter_: Image.Resampling) -> None:
     original = photo(4)
     size = (round(480 * scale), round(360 * scale))
-    upscaled = detail.of_file(saved(original.resize(size, filter_), quality=90))
+    upscaled, _ = detail.of_file(saved(original.resize(size, filter_), quality=90))
     assert not detail.holds_more(upscaled, 1 / scale)
-    assert detail.holds_more(detail.of_file(saved(photo(4, size), quality=90)), 1 / scale)
-    assert detail.of_file(b"no picture") == []
+    assert detail.holds_more(detail.of_file(saved(photo(4, size), quality=90))[0], 1 / scale)
+    assert detail.of_file(b"no picture") == ([], 1.0)
 
 
 def test_files_are_read_once_for_ever_and_a_lost_file_is_no_obstacle(ws: Workspace) -> None:
@@ -338,3 +338,41 @@ def test_a_killed_search_is_taken_up_again(ws: Workspace, monkeypatch: pytest.Mo
     assert dedup(ws).duplicates == 3
     with ws.catalog.read() as connection:
         assert connection.execute(sa.text("select count(*) from dedup_pass")).scalar() == 1
+
+
+def test_a_frame_does_not_win_by_its_pixels(ws: Workspace) -> None:
+    original = photo(11, (480, 360))
+    plain = keep(ws, saved(original, quality=90), "plain")
+    framed = {
+        "white": keep(ws, saved(ImageOps.expand(original, 24, "white"), quality=95), "white"),
+        "black": keep(ws, saved(ImageOps.pad(original, (480, 480), color="black"), quality=95), "black"),
+    }
+    dedup(ws)
+    assert aside(ws) == dict.fromkeys(framed.values(), plain)
+    assert "by its frame only" in pools.duplicates(ws.catalog)[framed["white"]].reason
+
+
+def test_a_hundred_copies_of_a_picture_do_not_hide_its_crop(ws: Workspace) -> None:
+    original = photo(12, (640, 480))
+    whole = keep(ws, saved(original, quality=95), "whole")
+    for quality in range(40, 80):
+        keep(ws, saved(original.resize((320, 240)), quality=quality), f"copy{quality}")
+    crop = keep(ws, saved(ImageOps.mirror(original.crop((100, 60, 500, 380)))), "mirrored crop")
+    dedup(ws)
+    rows = pools.duplicates(ws.catalog)
+    assert {row.keeper for row in rows.values()} == {whole}
+    assert rows[crop].method == "geometry"
+    assert rows[crop].evidence["mirrored"]
+    told = explain(ws, crop)
+    assert told.compared[0]["same"]
+    assert told.compared[0]["image"] == whole
+    assert told.compared[0]["alike"] > 0.8
+
+
+def test_two_pictures_that_share_a_drawn_thing_are_no_copies(ws: Workspace) -> None:
+    thing = photo(13, (240, 180))
+    for seed in (14, 15):
+        ground = photo(seed, (640, 480))
+        ground.paste(thing, (200, 150))
+        keep(ws, saved(ground), str(seed))
+    assert dedup(ws).duplicates == 0

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import ImageOps
 
 from collector.catalog import comparisons, images, pools
 from collector.dedup import DedupConfig, dedup, dihedral, thresholds
@@ -19,6 +20,8 @@ from collector.fingerprints import DCT, PHASH, fingerprints, thumb
 from collector.fingerprints import dihedral as forms_of
 from collector.workspace import Workspace
 from tests.collector.gallery import add, add_all, hashes, near
+from tests.collector.test_copies import aside, photo, saved
+from tests.collector.test_dedup import keep
 from tests.conftest import SHARED
 
 OFF = '[dedup]\ngeometry = "off"\nkeep = ["license", "resolution"]\n'  # nothing that reads files: there are none
@@ -250,3 +253,31 @@ def test_what_a_dry_run_finds_is_what_a_run_writes(make_workspace: Callable[...,
     found = find(ws, gallery, ws.section(DedupConfig), choose_limits(gallery, ws.section(DedupConfig)))
     dedup(ws)
     assert found.duplicates == results(ws)
+
+
+def test_pictures_in_any_order_give_what_one_run_from_scratch_gives_with_geometry(
+    make_workspace: Callable[..., Workspace],
+) -> None:
+    files = []
+    for seed in range(3):
+        original = photo(30 + seed)
+        files += [
+            saved(original, quality=90),
+            saved(original.resize((240, 180)), quality=70),
+            saved(original.crop((60, 40, 420, 330)), quality=85),
+            saved(original.rotate(15, expand=True), quality=85),
+            saved(ImageOps.mirror(ImageOps.expand(original, 40, "black"))),
+        ]
+    scratch = make_workspace("", "scratch")
+    for k, data in enumerate(files):
+        keep(scratch, data, str(k))
+    assert dedup(scratch).duplicates == 12
+    rng = np.random.default_rng(3)
+    for trial in range(2):
+        ws = make_workspace("", f"trial{trial}")
+        for k in rng.permutation(len(files)).tolist():
+            keep(ws, files[k], str(k))
+            if rng.random() < 0.4:
+                dedup(ws)
+        dedup(ws)
+        assert aside(ws) == aside(scratch)

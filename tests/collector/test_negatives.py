@@ -15,12 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from collector.catalog import pools
+from collector.catalog import pools, quality, suspects
+from collector.catalog.quality import Measured
 from collector.dedup import dedup
 from collector.errors import CollectError, UsageError
 from collector.intake import take_in
 from collector.negatives import negatives
-from collector.records import License, Sighting
+from collector.quality import keys_of_checks
+from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
 from tests.collector.test_dedup import keep
 from tests.conftest import REPOSITORY, SHARED, jpeg
@@ -193,6 +195,49 @@ def test_no_class_of_a_concept_becomes_a_negative_of_it(make_workspace: Callable
     assert summary.synsets == {"horse": HORSE, "zebra": ZEBRA}
     assert summary.excluded["is-the-concept"] == 4
     assert summary.negatives == 4
+
+
+def test_what_quality_exclude_names_is_no_negative_and_is_replaced(
+    make_workspace: Callable[..., Workspace], imagen: Path
+) -> None:
+    ws = make_workspace('[quality]\nexclude = ["dark"]\n')
+    horses = [keep(ws, jpeg(seed), f"horse{seed}") for seed in range(4)]
+    crawled = Sighting("test", "cow", "https://x/cow", License("by"), "horse", "not-horse", query="cow")
+    taken = take_in(ws, jpeg(901), crawled)
+    assert isinstance(taken, Kept)
+    cow = taken.image
+    dark = {each: Measured(each, keys_of_checks()["dark"], 0.0, {}) for each in (horses[0], cow)}
+    quality.put(ws.catalog, dark.values())
+    first = negatives(ws, "horse", folder=imagen)
+    assert (first.positives, first.negatives, first.poor) == (3, 3, 0)
+    assert first.excluded["quality: dark"] == 1
+    assert not [row for row in pools.members(ws.catalog, "horse") if row.image == cow]
+    picked = next(row.image for row in pools.members(ws.catalog, "horse") if row.role == "negative")
+    quality.put(ws.catalog, [Measured(picked, keys_of_checks()["dark"], 0.0, {})])
+    again = negatives(ws, "horse", folder=imagen)
+    assert (again.negatives, again.new, again.poor) == (4, 1, 1)
+
+
+def test_where_people_are_asked_for_negatives_with_a_face_are_looked_at_first(ws: Workspace, imagen: Path) -> None:
+    ws.concept("person", create=True)
+    for n in range(6):
+        seen = Sighting("test", str(n), f"https://x/{n}", License("by"), "person", "person")
+        take_in(ws, jpeg(n), seen)
+    first = negatives(ws, "person", folder=imagen)
+    assert "--faces" in first.warnings[-1]
+    shown = sorted(row.image for row in pools.members(ws.catalog, "person") if row.role == "negative")[2]
+    quality.put(ws.catalog, [Measured(shown, keys_of_checks()["faces"], 0.0, {})])
+    negatives(ws, "person", folder=imagen)
+    listed = suspects.of(ws.catalog, "person")
+    assert (listed[0].image, listed[0].reason) == (shown, "it shows a face")
+
+
+def test_a_face_says_nothing_where_no_people_are_asked_for(ws: Workspace, positives: list[str], imagen: Path) -> None:
+    negatives(ws, "horse", folder=imagen)
+    every = [row.image for row in pools.members(ws.catalog, "horse") if row.role == "negative"]
+    quality.put(ws.catalog, [Measured(image, keys_of_checks()["faces"], 0.0, {}) for image in every])
+    assert "--faces" not in str(negatives(ws, "horse", folder=imagen).warnings)
+    assert suspects.of(ws.catalog, "horse") == []
 
 
 def test_a_negative_set_aside_as_a_copy_is_replaced(ws: Workspace, positives: list[str], imagen: Path) -> None:

@@ -10,13 +10,16 @@ import pytest
 from PIL import Image
 
 from collector import splits
-from collector.catalog import consensus, labels, pools
+from collector.catalog import comparisons, consensus, labels, pools
+from collector.catalog.comparisons import Verdict
 from collector.catalog.consensus import Settled
+from collector.dedup import dedup
 from collector.intake import take_in
 from collector.negatives import negatives
-from collector.negatives.guard import called_positive
+from collector.negatives.guard import Guard, called_positive
 from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
+from tests.collector.drawn import cropped, scene
 from tests.collector.test_dedup import keep
 from tests.conftest import jpeg, picture
 
@@ -67,6 +70,34 @@ def test_a_copy_of_a_positive_is_no_negative_however_it_is_turned(ws: Workspace,
     summary = negatives(ws, "horse", folder=others, ratio=9)
     assert summary.excluded == {"copy-of-a-positive": 1}
     assert summary.negatives == 4
+
+
+def test_a_part_of_a_positive_is_no_negative(ws: Workspace, others: Path) -> None:
+    keep(ws, saved(scene(3).convert("RGB"), 90), "horse")
+    (others / "part.jpg").write_bytes(saved(cropped(scene(3), 0.94).convert("RGB"), 90))
+    summary = negatives(ws, "horse", folder=others, ratio=9)
+    assert summary.excluded == {"copy-of-a-positive": 1}
+
+
+def test_what_a_person_says_of_a_pair_comes_first(ws: Workspace, others: Path) -> None:
+    horse, zebra = keep(ws, jpeg(3), "horse"), store(ws, "zebra", jpeg(900))
+    copy = store(ws, "zebra", jpeg(3, quality=60))
+    splits.enroll(ws, ws.concept("horse"))
+    guard = Guard(ws, ws.concept("horse"), set())
+    assert [each and each.reason for each in guard.judge([copy, zebra])] == ["copy-of-a-positive", None]
+    for image, same in ((copy, False), (zebra, True)):
+        first, second = sorted((horse, image))
+        comparisons.say(ws.catalog, Verdict(first, second, same, "ann", ""))
+    guard = Guard(ws, ws.concept("horse"), set())
+    assert [each and each.reason for each in guard.judge([copy, zebra])] == [None, "copy-of-a-positive"]
+
+
+def test_the_limits_are_those_of_the_last_pass_of_dedup(ws: Workspace) -> None:
+    keep(ws, jpeg(3), "horse")
+    assert Guard(ws, ws.concept("horse"), set()).limits.basis == "reference"
+    dedup(ws, threshold=4)
+    limits = Guard(ws, ws.concept("horse"), set()).limits
+    assert (limits.basis, limits.phash, limits.dct) == ("given", 4, 16)
 
 
 def test_one_of_many_copies_is_drawn(ws: Workspace, others: Path) -> None:

@@ -156,6 +156,39 @@ def test_no_search_word_of_the_plan_means_the_concept(words: WordNet, concept: s
     assert search_words(NegativesConfig(), ontology, seed=0) == found
 
 
+@pytest.mark.parametrize(
+    ("concept", "siblings"),
+    [("horse", {"zebra", "donkey"}), ("dog", {"fox", "wolf"}), ("cat", {"fox"}), ("bird", {"snake"})],
+)
+def test_the_plan_begins_with_siblings_one_of_each_branch(
+    dictionary: WordNet, concept: str, siblings: set[str]
+) -> None:
+    own = dictionary.first_meaning(concept)
+    assert own is not None
+    near = search_words(NegativesConfig(), Ontology(dictionary, {concept: own}), seed=0)["near"]
+    assert siblings <= set(near)
+    assert sum("zebra" in word for word in near) <= 1
+
+
+def test_a_definition_may_name_the_concept_to_tell_a_sibling_apart(dictionary: WordNet) -> None:
+    ass = next(each for each in dictionary.senses("ass") if EQUID in dictionary.ancestors(each))
+    assert Ontology(dictionary, {"horse": HORSE}).ambiguous(ass) == ""
+    assert Ontology(dictionary, {"horse": HORSE}).ambiguous(str(dictionary.first_meaning("hayrack"))) == ""
+
+
+@pytest.mark.parametrize("concept", ["dog", "bird", "person", "horse"])
+def test_of_imagens_classes_no_kind_or_parent_slips_in(dictionary: WordNet, concept: str) -> None:
+    own = str(dictionary.first_meaning(concept))
+    ontology = Ontology(dictionary, {concept: own})
+    classes = [wnid for wnid in wordnet.table().reached("n00001740", "below") if not wordnet.table().synset(wnid).below]
+    assert len(classes) == 200
+    family = dictionary.reached(own, "below") | dictionary.reached(own, "above")
+    slipped = [wnid for wnid in classes if wnid in family and ontology.refuses(wnid) is None]
+    assert slipped == []
+    unrelated = [wnid for wnid in classes if wnid not in family and ontology.refuses(wnid) is not None]
+    assert len(unrelated) <= 2  # parts
+
+
 def test_the_plan_knows_the_usual_places(dictionary: WordNet) -> None:
     ontology = Ontology(dictionary, {"horse": HORSE})
     assert {"stable", "meadow"} <= set(search_words(NegativesConfig(), ontology, 0)["context"])

@@ -10,13 +10,14 @@ from PIL import ImageOps
 
 from collector.catalog import pools
 from collector.dedup import dedup
-from collector.dedup.against import against
-from collector.dedup.explain import say
+from collector.dedup.against import against, take_back
+from collector.dedup.explain import explain, say
 from collector.dedup.leaks import leaks
 from collector.errors import UsageError
 from collector.fingerprints import PHASH, fingerprints, thumb
+from collector.quality import QualityConfig, excluded
 from collector.workspace import Workspace
-from tests.collector.test_copies import aside, saved
+from tests.collector.test_copies import aside, photo, saved
 from tests.collector.test_dedup import keep
 from tests.conftest import jpeg, picture
 
@@ -124,3 +125,51 @@ def test_near_duplicates_across_splits_are_listed_by_pair_of_splits(ws: Workspac
 def test_without_splits_there_is_nothing_to_leak_and_that_is_said(ws: Workspace) -> None:
     keep(ws, jpeg(1), "one")
     assert "no split" in leaks(ws, "horse").warnings[0]
+
+
+# What only geometry finds, and what is set aside
+
+
+def test_a_crop_in_an_outside_folder_is_found_set_aside_and_taken_back(ws: Workspace, tmp_path: Path) -> None:
+    original = photo(40, (640, 480))
+    ours, other = keep(ws, saved(original), "ours"), keep(ws, saved(photo(41)), "other")
+    copy = keep(ws, saved(original.resize((320, 240))), "smaller")
+    dedup(ws)
+    rows = [pools.PoolRow(name, "horse", "positive", "positive", "test", {}) for name in (ours, other)]
+    pools.add(ws.catalog, "horse", rows)
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    (folder / "crop.jpg").write_bytes(saved(ImageOps.mirror(original.crop((120, 80, 560, 420)))))
+    found = against(ws, str(folder), exclude=True)
+    assert (found.copies, found.excluded, found.methods) == (2, 2, {"geometry": 2})
+    assert [row.image for row in pools.members(ws.catalog, "horse")] == [other]
+    assert pools.keepers(ws.catalog, "horse").keys() == {other}
+    assert excluded(ws.catalog, QualityConfig()) == dict.fromkeys((ours, copy), "copy of evaluation")
+    assert explain(ws, ours).outside == "evaluation"
+    dedup(ws)
+    assert [row.image for row in pools.members(ws.catalog, "horse")] == [other]
+    assert take_back(ws, str(folder)).images == 2
+    assert len(pools.members(ws.catalog, "horse")) == 2
+
+
+def test_a_rotated_copy_in_another_split_leaks_and_an_outside_set_is_compared_with_each_split(
+    ws: Workspace, tmp_path: Path
+) -> None:
+    originals = [photo(50 + seed, (640, 480)) for seed in range(2)]
+    train = [keep(ws, saved(each), f"train{k}") for k, each in enumerate(originals)]
+    turned = keep(ws, saved(originals[0].rotate(25, expand=True)), "turned")
+    names = (*train, turned)
+    pools.add(ws.catalog, "horse", [pools.PoolRow(name, "horse", "positive", "positive", "t", {}) for name in names])
+    home = dict.fromkeys(train, "train") | {turned: "test"}
+    pools.freeze_splits(ws.catalog, "horse", home, "made")
+    found = leaks(ws, "horse")
+    assert found.leaks == {"test and train": 1}
+    assert "geometry" in found.pairs[0]
+    folder = tmp_path / "others"
+    folder.mkdir()
+    (folder / "framed.png").write_bytes(saved(ImageOps.expand(originals[1], 50, "black"), "PNG"))
+    found = leaks(ws, "horse", outside=str(folder))
+    assert found.leaks == {"test and others": 0, "train and others": 1}
+    assert "framed.png (others)" in found.pairs[0]
+    with pytest.raises(UsageError, match="no folder"):
+        leaks(ws, "horse", outside=str(tmp_path / "nowhere"))

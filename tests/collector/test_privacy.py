@@ -57,7 +57,7 @@ def pixels(data: bytes) -> np.ndarray[Any, Any]:
         return np.asarray(file.convert("RGB"))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_places_and_owners_are_found_by_name(kind: str) -> None:
     told = found(saved(kind))
     assert {"GPSLatitude", "GPSLatitudeRef", "xmp:GPSLatitude"} <= set(told.places)
@@ -98,16 +98,32 @@ def test_colors_of_print_and_a_second_picture_behind_the_first(tmp_path: object)
     assert not [secret for secret in SECRETS if secret in after]
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 7])
+def test_avif_is_blanked_in_place_and_stays_turned(orientation: int) -> None:
+    before = saved("AVIF", orientation)
+    after = strip(before)
+    assert len(after) == len(before)
+    assert found(after) == ([], [])
+    assert not [secret for secret in SECRETS if secret in after]
+    with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(after)) as new:
+        assert (np.asarray(new) == np.asarray(old)).all()
+        assert new.info["icc_profile"] == PROFILE
+        assert new.getexif().get(Base.Orientation, 1) == orientation
+    assert strip(after) == after
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
 def test_animations_keep_their_frames(kind: str) -> None:
     frames = [picture(seed, (40, 30)) for seed in range(3)]
     buffer = io.BytesIO()
     about = {"comment": b"secret words"} if kind == "GIF" else {"exif": exif(1)}
     frames[0].save(buffer, kind, save_all=True, append_images=frames[1:], duration=80, loop=0, **about)
     before, after = buffer.getvalue(), strip(buffer.getvalue())
-    assert len(after) < len(before)
+    assert len(after) < len(before) or kind == "AVIF"
+    assert not [secret for secret in SECRETS if secret in after]
     with Image.open(io.BytesIO(before)) as old, Image.open(io.BytesIO(after)) as new:
         assert getattr(new, "n_frames", 1) == 3
+        assert not new.getexif()
         for frame in range(3):
             old.seek(frame)
             new.seek(frame)
@@ -140,7 +156,7 @@ def test_what_cannot_be_rewritten_is_one_clear_sentence(data: bytes) -> None:
         strip(data)
 
 
-@given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.integers(0, 10_000), st.binary(max_size=9))
+@given(st.sampled_from(["JPEG", "PNG", "WEBP", "AVIF"]), st.integers(0, 10_000), st.binary(max_size=9))
 def test_no_damage_makes_the_search_for_tags_fail(kind: str, at: int, noise: bytes) -> None:
     data = saved(kind)
     at %= len(data)
