@@ -6,19 +6,9 @@ tables in `APPEND_ONLY` can only be added: triggers refuse UPDATE and DELETE.
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    JSON,
-    Boolean,
-    Column,
-    Float,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+from collections.abc import Iterator
+
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 metadata = MetaData(
     naming_convention={
@@ -37,6 +27,10 @@ def _image() -> Column[str]:
 
 def _concept() -> Column[str]:
     return Column("concept", Text, ForeignKey("concept.name"), nullable=False)
+
+
+def _texts(*names: str) -> Iterator[Column[str]]:
+    return (Column(name, Text, nullable=False) for name in names)
 
 
 concept = Table(
@@ -74,17 +68,8 @@ sighting = Table(
     _image(),
     _concept(),
     Column("label", Text, nullable=False),  # the label whose query found it
-    Column("source", Text, nullable=False),
-    Column("source_id", Text, nullable=False),
-    Column("url", Text, nullable=False),
-    Column("page", Text, nullable=False),
-    Column("title", Text, nullable=False),
-    Column("creator", Text, nullable=False),
-    Column("creator_url", Text, nullable=False),
-    Column("license", Text, nullable=False),
-    Column("license_version", Text, nullable=False),
-    Column("license_url", Text, nullable=False),
-    Column("license_jurisdiction", Text, nullable=False),
+    *_texts("source", "source_id", "url", "page", "title"),
+    *_texts("creator", "creator_url", "license", "license_version", "license_url", "license_jurisdiction"),
     Column("license_evidence", Text, nullable=False),  # which field of which answer said so
     Column("query", Text, nullable=False),
     Column("seen_at", Text, nullable=False),  # when the license was read
@@ -103,14 +88,7 @@ rejection = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     _concept(),
-    Column("source", Text, nullable=False),
-    Column("source_id", Text, nullable=False),
-    Column("url", Text, nullable=False),
-    Column("page", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("detail", Text, nullable=False),
-    Column("query", Text, nullable=False),
-    Column("seen_at", Text, nullable=False),
+    *_texts("source", "source_id", "url", "page", "reason", "detail", "query", "seen_at"),
     UniqueConstraint("concept", "source", "source_id", "reason"),
 )
 
@@ -184,9 +162,7 @@ verdict = Table(
     Column("first", Text, ForeignKey("image.id"), nullable=False),  # the smaller id
     Column("second", Text, ForeignKey("image.id"), nullable=False),
     Column("same", Boolean),  # null: a person takes back what was said before
-    Column("by", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("said_at", Text, nullable=False),
+    *_texts("by", "note", "said_at"),
     Index(None, "first", "second"),
 )
 
@@ -351,12 +327,7 @@ erratum = Table(
     _concept(),
     _image(),
     Column("annotation", Integer, ForeignKey("annotation.id")),
-    Column("was", Text, nullable=False),
-    Column("should_be", Text, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("why", Text, nullable=False),
-    Column("opened_by", Text, nullable=False),
-    Column("opened_at", Text, nullable=False),
+    *_texts("was", "should_be", "severity", "why", "opened_by", "opened_at"),
     Column("evidence", JSON),  # votes, the model's out-of-sample probabilities
 )
 
@@ -366,9 +337,7 @@ resolution = Table(
     Column("id", Integer, primary_key=True),
     Column("erratum", Integer, ForeignKey("erratum.id"), nullable=False),
     Column("state", Text, nullable=False),  # applied, dismissed, open (taken back)
-    Column("by", Text, nullable=False),
-    Column("note", Text, nullable=False),
-    Column("at", Text, nullable=False),
+    *_texts("by", "note", "at"),
     Index(None, "erratum"),
 )
 
@@ -402,10 +371,7 @@ model_run = Table(
     metadata,
     Column("id", Text, primary_key=True),  # what Label Studio shows as the model version
     Column("experiment", Text, ForeignKey("experiment.run")),
-    Column("backbone", Text, nullable=False),
-    Column("weights_digest", Text, nullable=False),
-    Column("transform_digest", Text, nullable=False),
-    Column("made_at", Text, nullable=False),
+    *_texts("backbone", "weights_digest", "transform_digest", "made_at"),
 )
 
 prediction = Table(
@@ -426,7 +392,5 @@ tombstone = Table(
     "tombstone",
     metadata,
     Column("sha256", Text, primary_key=True),
-    Column("phash", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("buried_at", Text, nullable=False),
+    *_texts("phash", "reason", "buried_at"),
 )
