@@ -21,6 +21,7 @@ from collector.decoding import FORMATS, upright_rgb
 MIDDLE = 512  # pixels of the square that is looked at
 STEPS = 20  # fractions of the resolution: 1/20, 2/20, ..., 20/20
 EVEN = 12  # gray levels within which nine tenths of a row of a frame lie, and next to which the next row does
+RIM = 3  # pixels along the edges through which the corners of a turned picture may hang together
 FAINT, MOST = 0.22, 0.55  # an octave that shows less of the one below it than FAINT / scale, at most MOST, is empty
 
 
@@ -50,9 +51,36 @@ def of_file(data: bytes) -> tuple[list[float], float]:
 
 
 def framed(gray: NDArray[np.uint8]) -> float:
-    """The share of a picture inside its frame: rows and columns of one even color along the edges; 1 without one."""
+    """The share of a picture inside its frame; 1 without one.
+
+    A frame is rows and columns of one even color along the edges, or the four corners that a turned picture leaves.
+    """
     rows, columns = (_inside(lines) for lines in (gray, gray.T))
-    return rows * columns
+    return min(rows * columns, 1.0 - _corners(gray))
+
+
+def _corners(gray: NDArray[np.uint8]) -> float:
+    """The share of four separate corners of one even color.
+
+    Where one color goes all around, it is the background of the picture itself, and counts.
+    """
+    import cv2
+
+    if min(gray.shape) < 8 * RIM:
+        return 0.0
+    gray = gray[RIM:-RIM, RIM:-RIM]
+    height, width = gray.shape
+    places = [(0, 0), (width - 1, 0), (0, height - 1), (width - 1, height - 1)]
+    if np.ptp([int(gray[y, x]) for x, y in places]) > EVEN:
+        return 0.0
+    filled = np.zeros((height + 2, width + 2), dtype=np.uint8)
+    ground, area = np.array(gray), 0  # OpenCV wants to be allowed to write
+    for x, y in places:
+        if filled[y + 1, x + 1]:
+            return 0.0
+        flags = 4 | cv2.FLOODFILL_FIXED_RANGE | cv2.FLOODFILL_MASK_ONLY
+        area += cv2.floodFill(ground, filled, (x, y), 0, EVEN, EVEN, flags)[0]
+    return area / gray.size
 
 
 def _inside(lines: NDArray[np.uint8]) -> float:

@@ -20,7 +20,7 @@ from collector.workspace import Workspace
 Criterion = Literal["in-pool", "license", "resolution", "quality", "exif", "source", "earliest"]
 Alike = Callable[[str, Sequence[str]], Sequence[str]]
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
-FILE, DETAIL = "file/1", "spectrum/2"  # names in table `quality`
+FILE, DETAIL = "file/1", "spectrum/3"  # names in table `quality`
 LOSSLESS = {"PNG": 100, "GIF": 60}  # beside JPEG's own scale; GIF has 256 colors
 UNKNOWN = 75  # what the usual encoders of WebP and AVIF are set to
 SMALLER = 0.6  # of the pixels: scaling up by less than 1.3 is hardly seen, and gains little

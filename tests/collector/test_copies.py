@@ -346,6 +346,7 @@ def test_a_frame_does_not_win_by_its_pixels(ws: Workspace) -> None:
     framed = {
         "white": keep(ws, saved(ImageOps.expand(original, 24, "white"), quality=95), "white"),
         "black": keep(ws, saved(ImageOps.pad(original, (480, 480), color="black"), quality=95), "black"),
+        "turned": keep(ws, saved(original.rotate(12, expand=True), quality=95), "turned"),
     }
     dedup(ws)
     assert aside(ws) == dict.fromkeys(framed.values(), plain)
