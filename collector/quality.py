@@ -137,12 +137,12 @@ def flagged(catalog: Catalog, config: QualityConfig) -> dict[str, dict[str, floa
 
 
 def excluded(catalog: Catalog, config: QualityConfig) -> dict[str, str]:
-    """Image -> why it is kept out of the pool: a flag of `quality.exclude`, or a copy of an outside set."""
+    """Image -> why it is kept out of the pool: "quality: FLAG" (of `quality.exclude`), or "copy of NAME"."""
     outside = {image: f"copy of {name}" for image, name in pools.out(catalog).items()}
     if not config.exclude:
         return outside
     found = flagged(catalog, config)
-    return outside | {image: flag for flag in reversed(config.exclude) for image in found[flag]}
+    return outside | {image: f"quality: {flag}" for flag in reversed(config.exclude) for image in found[flag]}
 
 
 def keys_of_checks(*, asked: bool = True) -> dict[str, str]:

@@ -30,10 +30,10 @@ from collector.negatives.sources import Candidate, Judged
 from collector.records import Concept, Outcome, Rejected, Summary
 from collector.workspace import Workspace
 
-POOR = {flag: f"quality: {flag}" for flag in quality.Thresholds.model_fields}  # as snapshots call it
+POOR = tuple(f"quality: {flag}" for flag in quality.Thresholds.model_fields)  # as snapshots call it
 OUTSIDE = "copy-of-an-outside-set"
 FACE = "it shows a face"
-REASONS = (*ontology.REASONS, sources.SEEN_AS, *POOR.values(), OUTSIDE, *guard.REASONS)
+REASONS = (*ontology.REASONS, sources.SEEN_AS, *POOR, OUTSIDE, *guard.REASONS)
 """Why a stored picture must not be a negative."""
 
 
@@ -158,7 +158,7 @@ class _Step:
 
     def _too_poor(self, image: str) -> Rejected:
         why = self.poor[image]
-        return Rejected(POOR.get(why, OUTSIDE), "`quality.exclude` names it" if why in POOR else why)
+        return Rejected(why, "`quality.exclude` names it") if why in POOR else Rejected(OUTSIDE, why)
 
     def _row(self, each: Candidate) -> PoolRow:
         checks = {**each.checks, "nearest_positive_bits_above": self.guard.limits.phash}
