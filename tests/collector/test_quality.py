@@ -156,7 +156,7 @@ def test_flags_keep_images_out_of_the_pool_only_where_the_settings_say_so(
     dark, fine = keep(ws, encoded(brightened(detailed(1), 0.1)), "dark"), keep(ws, encoded(detailed(2)), "fine")
     quality.quality(ws)
     strict = make_workspace('[quality]\nexclude = ["blurry", "dark"]\n')
-    assert quality.excluded(strict.catalog, strict.section(quality.QualityConfig)) == {dark: "dark"}
+    assert quality.excluded(strict.catalog, strict.section(quality.QualityConfig)) == {dark: "quality: dark"}
     splits.enroll(strict, strict.concept("horse"))
     assert {row.image for row in pools.members(ws.catalog, "horse")} == {fine}
     splits.enroll(ws, ws.concept("horse"))
