@@ -180,7 +180,8 @@ def test_a_definition_may_name_the_concept_to_tell_a_sibling_apart(dictionary: W
 def test_of_imagens_classes_no_kind_or_parent_slips_in(dictionary: WordNet, concept: str) -> None:
     own = str(dictionary.first_meaning(concept))
     ontology = Ontology(dictionary, {concept: own})
-    classes = [wnid for wnid in wordnet.table().reached("n00001740", "below") if not wordnet.table().synset(wnid).below]
+    known = {wnid: wordnet.table().synset(wnid) for wnid in wordnet.table().reached("n00001740", "below")}
+    classes = [wnid for wnid, synset in known.items() if synset and not synset.below]
     assert len(classes) == 200
     family = dictionary.reached(own, "below") | dictionary.reached(own, "above")
     slipped = [wnid for wnid in classes if wnid in family and ontology.refuses(wnid) is None]
