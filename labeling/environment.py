@@ -1,27 +1,36 @@
 """Label Studio's own environment: found or installed through uv, called without the network, obeying only us.
 
 Its pins would fight ours, so it never enters our environment; uv keeps it (about 1 GB) in its cache.
+
+What it may ask for over the network is settled twice. Its own protection (`validate_ip` in its core/utils/io.py, used
+for imports from a URL, webhooks, storages, downloads of an export, and for live backends under ML_BLOCK_LOCAL_IP) stays
+on, with our list in place of its own: every address but 127.0.0.1 is banned. It cannot be narrowed to a port, so the
+process is `confined` as well: it connects to the port of our live backend, and to nothing else on this machine or any
+other. People's browsers load everything from Label Studio itself.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import ipaddress
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from collector.errors import CollectError
 from collector.workspace import Progress, silent
 from labeling.studio import VERSION
 
-DATABASE = "label_studio.sqlite3"
 INSTALL_S = 1800
-MIGRATE_S = 300
+CONFINED = Path(__file__).with_name("confined.py")
+OPEN = "127.0.0.1"  # where our live backend listens
+BANNED = ["::/0", *map(str, ipaddress.IPv4Network("0.0.0.0/0").address_exclude(ipaddress.IPv4Network(OPEN)))]
 # What uv needs to find packages and itself. All else stays outside: Label Studio would obey a stray PORT or DEBUG.
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
+PROXIES = ("NO_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")  # to install; a proxy would undo the confinement
 KEPT_PREFIXES = ("UV_", "PIP_", "SSL_", "XDG_")
 PRIVATE = {
     "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
@@ -30,9 +39,12 @@ PRIVATE = {
     "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
     "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
     "LABEL_STUDIO_CORS_ALLOW_ALL_ORIGINS": "false",
-    "LABEL_STUDIO_ALLOWED_HOSTS": "127.0.0.1,localhost",
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
     "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+    "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "true",
+    "LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "true",
+    "LABEL_STUDIO_USE_DEFAULT_BANNED_SUBNETS": "false",
+    "LABEL_STUDIO_USER_ADDITIONAL_BANNED_SUBNETS": ",".join(BANNED),
     "fflag_feat_utc_210_prediction_validation_15082025": "true",  # refuse a proposal that the page cannot show
 }
 
@@ -55,39 +67,38 @@ def install(progress: Progress = silent) -> None:
         )
 
 
-def command(folder: Path) -> list[str]:
-    """How to call Label Studio without the network; the random user id that it writes stays in `folder`, too."""
-    return [*_uvx(["--offline"]), "env", f"XDG_CONFIG_HOME={folder}", "label-studio"]
+def command(folder: Path, places: Iterable[str] = ()) -> list[str]:
+    """How to call Label Studio without the network, connecting to `places` (HOST:PORT) only.
+
+    The random user id that it writes into the user's settings stays in `folder`, too.
+    """
+    allowed = ",".join(places) or "-"
+    return [*_uvx(["--offline"]), "env", f"XDG_CONFIG_HOME={folder}", "python", "-I", str(CONFINED), allowed]
 
 
 def variables(folder: Path) -> dict[str, str]:
     """The whole environment of a Label Studio that keeps its data in `folder` and talks to nobody."""
-    kept = {key: value for key, value in os.environ.items() if key.upper() in KEPT or key.startswith(KEPT_PREFIXES)}
-    return kept | PRIVATE | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
+    return _kept(KEPT) | PRIVATE | {"LABEL_STUDIO_BASE_DATA_DIR": str(folder)}
 
 
-def make_database(folder: Path, progress: Progress = silent) -> None:
-    """Give `folder` an empty database at the newest schema, whole or not at all.
+def run(program: list[str], environment: dict[str, str], timeout: float, said: str = "") -> str | None:
+    """Run a program to its end with `said` as its input; None when all went well, else its first and last words."""
+    try:
+        done = subprocess.run(
+            program, env=environment, input=said, capture_output=True, text=True, timeout=timeout, check=False,
+            start_new_session=True,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {timeout:.0f} s"
+    if done.returncode == 0:
+        return None
+    words = [line.strip() for line in done.stderr.splitlines()]
+    lines = [line for line in words if line and not line.startswith("=>")] or [f"exit code {done.returncode}"]
+    return lines[0][:300] if len(lines) == 1 else f"{lines[0][:300]}; {lines[-1][:300]}"
 
-    The 400 migrations take 25 s and must not be killed half-way, so they run in a scratch folder; the empty result (no
-    user, no secret) is kept in the user's cache for the next workspace.
-    """
-    if (folder / DATABASE).exists():
-        return
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "collect"
-    template = cache / f"label-studio-{VERSION}.sqlite3"
-    if not template.exists():
-        progress("preparing Label Studio's database (once on this machine)", 0, None)
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            trouble = _run([*command(Path(scratch)), "version"], variables(Path(scratch)), MIGRATE_S)
-            if trouble is not None:
-                raise CollectError(
-                    f"Label Studio could not make its database: {trouble}",
-                    hint="free some disk space and memory, then run the same command again",
-                )
-            _place(Path(scratch) / DATABASE, template)
-    _place(template, folder / DATABASE)
+
+def _kept(names: tuple[str, ...]) -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key.upper() in names or key.startswith(KEPT_PREFIXES)}
 
 
 def _uvx(options: list[str]) -> list[str]:
@@ -101,25 +112,4 @@ def _uvx(options: list[str]) -> list[str]:
 
 
 def _try_uv(options: list[str]) -> str | None:
-    return _run([*_uvx(options), "python", "-c", "import label_studio"], variables(Path()), INSTALL_S)
-
-
-def _run(program: list[str], environment: dict[str, str], timeout: float) -> str | None:
-    """Run a program to its end; None when all went well, otherwise its first and last words."""
-    try:
-        done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {timeout:.0f} s"
-    if done.returncode == 0:
-        return None
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-    return lines[0][:300] if len(lines) == 1 else f"{lines[0][:300]}; {lines[-1][:300]}"
-
-
-def _place(source: Path, target: Path) -> None:
-    draft = target.with_name(f"{target.name}.{os.getpid()}")
-    shutil.copyfile(source, draft)
-    draft.chmod(0o600)
-    with open(draft, "rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(target)
+    return run([*_uvx(options), "python", "-c", "import label_studio"], _kept(KEPT + PROXIES), INSTALL_S)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
+import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from PIL import Image
 
 from collector.locks import named_lock
 from collector.workspace import Workspace
-from pipelines.machine import LABEL_STUDIO, Tool, ensure
+from pipelines.machine import LABEL_STUDIO, POSTGRES, Tool, ensure
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of our child processes would compile all that it imports
 settings.register_profile("collect", deadline=None)  # machines are noisy: no timed assertions
@@ -79,3 +82,31 @@ def make_workspace(tmp_path: Path) -> Iterator[Callable[..., Workspace]]:
 def ws(make_workspace: Callable[..., Workspace]) -> Workspace:
     """An empty workspace with default settings."""
     return make_workspace()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server that lives as long as the tests."""
+    tools = Path(need(POSTGRES))
+    # PostgreSQL refuses to run as root, and an unprivileged account cannot enter pytest's own folders.
+    as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="collect-pg-") as name, socket.socket() as free:
+        folder = Path(name)
+        if as_nobody:
+            shutil.chown(folder, "nobody", "nogroup")
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        data = folder / "data"
+
+        def tool(*arguments: str) -> None:
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+            subprocess.run([str(tools / arguments[0]), *arguments[1:]], check=True, **quiet, **as_nobody)  # type: ignore[call-overload]
+
+        tool("initdb", "-D", str(data), "-U", "collect", "--auth=trust", "--no-sync", "-E", "UTF8")
+        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
+        tool("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
+        try:
+            yield f"postgresql://collect@127.0.0.1:{port}"
+        finally:
+            tool("pg_ctl", "-D", str(data), "-m", "immediate", "stop")

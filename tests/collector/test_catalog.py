@@ -6,13 +6,11 @@ import contextlib
 import os
 import random
 import re
-import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +29,7 @@ from collector.catalog.images import Arrival
 from collector.errors import CollectError, ServiceDown, UsageError
 from collector.fingerprints import Fingerprint
 from collector.records import Concept, Kept, Known, License, Rejected, Sighting
-from pipelines.machine import POSTGRES
-from tests.conftest import REPOSITORY, need
+from tests.conftest import REPOSITORY
 
 IMAGE = "ab" * 32
 RECORD = {
@@ -53,34 +50,6 @@ ARRIVAL = Arrival(SEEN, IMAGE, RECORD, [Fingerprint("phash64/lanczos32", "00", 1
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'catalog.sqlite'}"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a PostgreSQL server that lives as long as the tests."""
-    tools = Path(need(POSTGRES))
-    # PostgreSQL refuses to run as root, and an unprivileged account cannot enter pytest's own folders.
-    as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="collect-pg-") as name, socket.socket() as free:
-        folder = Path(name)
-        if as_nobody:
-            shutil.chown(folder, "nobody", "nogroup")
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        data = folder / "data"
-
-        def tool(*arguments: str) -> None:
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
-            subprocess.run([str(tools / arguments[0]), *arguments[1:]], check=True, **quiet, **as_nobody)  # type: ignore[call-overload]
-
-        tool("initdb", "-D", str(data), "-U", "collect", "--auth=trust", "--no-sync", "-E", "UTF8")
-        options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-        tool("pg_ctl", "-D", str(data), "-w", "-o", options, "-l", str(folder / "log"), "start")
-        try:
-            yield f"postgresql://collect@127.0.0.1:{port}"
-        finally:
-            tool("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

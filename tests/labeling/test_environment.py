@@ -7,6 +7,11 @@ import pytest
 from collector.errors import CollectError
 from labeling import environment
 
+STRAY = (
+    *("PORT", "HOST", "DEBUG", "PASSWORD", "USERNAME", "CI", "LABEL_STUDIO_HOST", "HEARTEX_PORT", "SENTRY_DSN"),
+    *("DJANGO_DB", "POSTGRE_HOST", "AWS_SECRET_ACCESS_KEY", "HTTPS_PROXY", "COLLECT_LABEL_TOKEN"),
+)
+
 
 def test_without_uv_the_hint_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV", raising=False)
@@ -30,11 +35,12 @@ def test_without_a_network_the_package_index_is_named(monkeypatch: pytest.Monkey
 
 
 def test_label_studio_hears_only_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("PORT", "HOST", "DEBUG", "PASSWORD", "LABEL_STUDIO_HOST", "SENTRY_DSN", "AWS_SECRET_ACCESS_KEY"):
+    for name in STRAY:
         monkeypatch.setenv(name, "stray")
     monkeypatch.setenv("UV_OFFLINE", "1")
     variables = environment.variables(tmp_path)
     assert "stray" not in variables.values()
     assert variables["UV_OFFLINE"] == "1"
+    assert not any("proxy" in name.lower() for name in variables)  # it would carry requests past the confinement
     assert variables["LABEL_STUDIO_SENTRY_DSN"] == ""
-    assert not any("SSRF" in name for name in variables)  # its protection stays on
+    assert variables["LABEL_STUDIO_SSRF_PROTECTION_ENABLED"] == "true"

@@ -36,6 +36,8 @@ def test_a_second_start_reuses_the_running_server(
 def test_stray_variables_do_not_change_the_server(studio_server: Server, studio_data: Path) -> None:
     page = httpx.get(f"{studio_server.url}/user/login/").text
     assert "example.org" not in page
+    assert "DEBUG = True" not in httpx.get(f"{studio_server.url}/no/such/page").text
+    assert httpx.get(f"{studio_server.url}/health", headers={"Host": "example.org"}).status_code == 400
     assert not (studio_data / "elsewhere.sqlite3").exists()
     assert (studio_server.folder / "label_studio.sqlite3").exists()
 
@@ -48,7 +50,7 @@ def test_a_taken_port_is_named_with_the_way_out(tmp_path: Path) -> None:
         with pytest.raises(CollectError) as caught:
             server.start(tmp_path / "studio", tmp_path / "store", LabelConfig(port=port))
     assert str(port) in caught.value.message
-    assert "label.port" in caught.value.hint
+    assert "`label.port`" in caught.value.hint
     assert server.status(tmp_path / "studio") is None
 
 
