@@ -41,11 +41,14 @@ def dogs() -> tuple[Answers, dict[str, str]]:
 def of_matrix(matrix: Ints, labels: int) -> Answers:
     """Answers with made-up names around a matrix."""
     tasks, annotators = matrix.shape
+    task, annotator = np.nonzero(matrix != MISSING)
     return Answers(
         tuple(f"t{i:04}" for i in range(tasks)),
         tuple(f"a{i}" for i in range(annotators)),
         tuple(f"label{i}" for i in range(labels)),
-        matrix,
+        task,
+        annotator,
+        matrix[task, annotator].astype(np.int64),
     )
 
 
