@@ -1,97 +1,87 @@
-"""Rounds of labeling in Label Studio: one project for each (round, annotator), filled from a plan in the catalog.
+"""Rounds of labeling: what each fixes, who gets which picture, and the guideline that everybody reads.
 
-One project for each annotator makes work blind by construction: Label Studio shows everybody in a project all answers
-in it. The plan (who gets which image) is written in one transaction before anything is imported. Filling makes Label
-Studio equal to the plan, so that a push that was killed anywhere is completed, not repeated, by the next one.
+The plan is written to the catalog in one transaction; `Projects` then makes Label Studio equal to it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
+import math
+import struct
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from collector.catalog import labels as rows
-from collector.catalog.labels import GONE, Planned, Round, Task
+from collector.catalog.labels import ANYBODY, Planned, Round, Task
 from collector.errors import UsageError
 from collector.records import Concept
 from collector.splits import position
 from collector.workspace import Workspace
-from labeling import accounts, server
-from labeling.accounts import Account
-from labeling.config import LabelConfig
-from labeling.interface import Item, Proposal, interface
-from labeling.lifecycle import folder_of, images_of
-from labeling.server import Server
-from labeling.studio import TITLE_LENGTH, Studio
+from labeling import template
+from labeling.annotators import check_addresses, enroll, labelers
+from labeling.config import LabelConfig, Order
+from labeling.interface import JOINT, instruction
+from labeling.lifecycle import running
+from labeling.projects import DISPUTED, HOLDOUT, Projects, shared
+from labeling.reader import read_in
+from labeling.studio import Studio
 
 
-def title(concept: str, name: str, annotator: str) -> str:
-    """The title of the project of one annotator in one round; unique, and short enough for Label Studio."""
-    whole = f"{concept} / {name} / {annotator}"
-    if len(whole) <= TITLE_LENGTH:
-        return whole
-    return f"{whole[: TITLE_LENGTH - 9]} {hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a round fixes when it is opened, beside concept and labels. None: as it was opened, or as usual."""
+
+    people: tuple[str, ...] | None = None
+    order: Order | None = None
+    several: bool | None = None
+    proposals: bool | None = None
+    blind: bool | None = None
 
 
-def guideline(concept: Concept, config: LabelConfig) -> str:
+def guideline(concept: Concept, config: LabelConfig, *, several: bool = False) -> str:
     """What annotators are told, in plain text."""
     if config.guideline:
         return config.guideline
     names = ", ".join(f"`{label}`" for label in concept.labels[:-1])
+    asked = f"Choose {'all of' if several and len(concept.labels) > 2 else ''} {names}".replace("  ", " ")
     return (
-        f"Choose {names} when the picture shows it, and `{concept.negative}` when it does not. "
+        f"{asked} when the picture shows it, and `{concept.negative}` when it does not. "
         "If you cannot tell, say so (key 0): it is an answer, too. Leave a note when a picture is hard."
     )
 
 
-def enroll(server: Server, studio: Studio, names: Iterable[str]) -> dict[str, str]:
-    """Annotator name -> e-mail address, after making the accounts that are missing."""
-    emails: dict[str, str] = {}
-    users = set(studio.users().values())
-    for name in names:
-        account = accounts.load(server.folder).get(name) or Account.new(name)
-        if account.email in emails.values():
-            raise UsageError(
-                f"two annotators in `label.annotators` would sign in as {account.email}",
-                hint="give e-mail addresses instead of names",
-            )
-        if account.email not in users or not account.token:
-            accounts.save(server.folder, account)  # before it exists: a password is never lost
-            accounts.save(server.folder, account.with_token(studio.add_annotator(account)))
-        emails[name] = account.email
-    return emails
-
-
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Everything that filling a round needs: the workspace, the concept, a signed-in `Studio` and who annotates."""
+    """Everything that filling a round needs: the workspace, the concept, a signed-in `Studio` and who annotates.
+
+    `shares` is annotator -> weight of his share of new tasks; `warnings` collects what was odd in Label Studio.
+    """
 
     ws: Workspace
     concept: Concept
     studio: Studio
-    people: tuple[str, ...]
+    shares: dict[str, float]
+    warnings: list[str] = field(default_factory=list)
 
-    def open(self, name: str, purpose: str, overlap: int) -> Round:
-        """The round of that name; its labels and guideline are frozen when it is opened."""
-        told = guideline(self.concept, self.ws.section(LabelConfig))
-        found = rows.open_round(
-            self.ws.catalog,
-            self.concept.name,
-            name,
-            {
-                "purpose": purpose,
-                "labels": list(self.concept.labels),
-                "guideline": told,
-                "guideline_hash": hashlib.sha256(told.encode()).hexdigest(),
-                "overlap": overlap,
-                "blind": purpose != "proposals",
-                "proposals": purpose == "proposals",
-            },
-        )
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who gets tasks when a round names nobody."""
+        return tuple(name for name, share in self.shares.items() if share > 0)
+
+    def open(self, name: str, purpose: str, overlap: int, rules: Rules = Rules()) -> Round:
+        """The round of that name, opened by `rules` if there is none; what it fixes is frozen then.
+
+        Raises:
+            UsageError: it was opened by other rules, or the rules cannot be followed.
+        """
+        found = rows.rounds(self.ws.catalog, self.concept.name).get(name)
+        if found is not None:
+            self._check_rules(found, purpose, rules)
+        values = self._values(purpose, overlap, rules)
+        found = rows.open_round(self.ws.catalog, self.concept.name, name, values)
         if tuple(found.labels) != self.concept.labels:
             raise UsageError(
                 f"`{self.concept.name}` had the labels {', '.join(found.labels)} when its labeling began",
@@ -99,92 +89,166 @@ class Desk:
             )
         return found
 
-    def fill(self, round_: Round, wanted: Sequence[str], shown: Mapping[str, int] | None = None) -> int:
-        """Give every wanted image to `round_.overlap` annotators; returns how many tasks are new.
+    def brief(self) -> None:
+        """Show the guideline as it is configured now in every round, after reading in what was given under the last."""
+        config = self.ws.section(LabelConfig)
+        stale = []
+        for round_ in rows.rounds(self.ws.catalog, self.concept.name).values():
+            told = guideline(self.concept, config, several=bool(round_.several))
+            if _digest(told) != round_.guideline_hash:
+                stale.append((round_, told))
+        if stale:
+            self.warnings.extend(read_in(self.ws, self.concept, self.studio).warnings)
+        there = set(self.studio.projects().values()) if stale else set()
+        for round_, told in stale:
+            version = rows.put_guideline(self.ws.catalog, round_.id, told, _digest(told))
+            for project in there & set(round_.projects.values()):
+                self.studio.change_project(project, expert_instruction=instruction(told, version))
 
-        `shown` is image -> id of the prediction to show with it.
+    def fill(
+        self,
+        round_: Round,
+        wanted: Mapping[str, int],
+        shown: Mapping[str, int] | None = None,
+        planted: Sequence[Planned] = (),
+    ) -> int:
+        """Give every wanted image (image -> annotators that it needs) to people; returns how many tasks are new.
+
+        Tasks are made in the order of `wanted`. `shown` is image -> id of the prediction to show with it; `planted` are
+        tasks that are strewn among the others.
         """
-        mine = [task for task in rows.tasks(self.ws.catalog, self.concept.name) if task.round == round_.id]
-        planned = self._assign(round_, wanted, mine)
+        tasks = rows.tasks(self.ws.catalog, self.concept.name)
+        planned = self._assign(round_, wanted, tasks)
         if shown:
             planned = [row._replace(prediction=shown.get(row.image)) for row in planned]
+        if planted:
+            keys = {row: self._position(round_, f"{row.image}:{row.annotator}:sentinel") for row in planted}
+            places = [(number / max(1, len(planned)), row) for number, row in enumerate(planned)]
+            planned = [
+                row for _, row in sorted([*places, *((at, row) for row, at in keys.items())], key=lambda e: e[0])
+            ]
         new = rows.plan(self.ws.catalog, round_.id, planned)
-        self._realize(round_)
+        Projects(self.ws, self.concept, self.studio, self.warnings).realize(round_)
         return new
 
-    def images(self, name: str) -> set[str]:
-        """The images that have tasks in the round of that name."""
-        found = rows.rounds(self.ws.catalog, self.concept.name).get(name)
+    def crowd(self, round_: Round) -> tuple[str, ...]:
+        """Who gets the tasks of a round."""
+        if shared(round_):
+            return (ANYBODY,)
+        return self.people if round_.people is None else tuple(name for name in round_.people if name in self.shares)
+
+    def _values(self, purpose: str, overlap: int, rules: Rules) -> dict[str, Any]:
+        config = self.ws.section(LabelConfig)
+        several = bool(rules.several)
+        joint = [label for label in self.concept.labels if JOINT in label]
+        if several and joint:
+            raise UsageError(
+                f"the label `{joint[0]}` holds a `{JOINT}`, which stands between the labels of one answer",
+                hint="rename it in config.toml, or leave out --several",
+            )
+        for name in rules.people or ():
+            if name not in self.shares:
+                raise UsageError(f"`{name}` does not label here", hint=f"known: {', '.join(self.shares)}")
+        page = None
+        if config.template:
+            page = template.read(self.ws.root / config.template, self.concept.labels, several=several)
+        blind = config.blind if rules.blind is None else rules.blind
+        told = guideline(self.concept, config, several=several)
         return {
-            task.image for task in rows.tasks(self.ws.catalog, self.concept.name) if found and task.round == found.id
+            "purpose": purpose,
+            "labels": list(self.concept.labels),
+            "guideline": told,
+            "guideline_hash": _digest(told),
+            "overlap": overlap,
+            "blind": blind or purpose in (HOLDOUT, DISPUTED),
+            "proposals": bool(rules.proposals),
+            "several": several,
+            "order": rules.order or "random",
+            "people": list(rules.people) if rules.people else None,
+            "template": page,
         }
 
-    def _assign(self, round_: Round, wanted: Sequence[str], mine: Sequence[Task]) -> list[Planned]:
-        """Who gets which image: the least busy first, ties by a keyed hash, nobody twice the same image."""
-        has: defaultdict[str, set[str]] = defaultdict(set)
-        load = Counter(dict.fromkeys(self.people, 0))
-        for task in mine:
-            has[task.image].add(task.annotator)
-            load[task.annotator] += 1
+    def _check_rules(self, found: Round, purpose: str, rules: Rules) -> None:
+        was = {
+            "people": tuple(found.people) if found.people else None,
+            "order": found.order or "random",
+            "several": bool(found.several),
+            "proposals": found.proposals,
+            "blind": not shared(found),
+        }
+        asked = {name: getattr(rules, name) for name in was if getattr(rules, name) is not None}
+        other = [name for name, value in asked.items() if value != was[name]]
+        if found.purpose != purpose or other:
+            what = other[0] if other else "purpose"
+            now, before = (asked[what], was[what]) if other else (purpose, found.purpose)
+            raise UsageError(
+                f"the round `{found.name}` was opened with {what} {_words(before)}, not {_words(now)}",
+                hint="what a round fixes stays: open another with --round NAME",
+            )
+
+    def _assign(self, round_: Round, wanted: Mapping[str, int], tasks: Sequence[Task]) -> list[Planned]:
+        """Who gets which image: by shares, ties by a keyed hash, nobody twice the same image."""
+        crowd = self.crowd(round_)
+        shares = {name: self.shares.get(name, 1.0) or 1.0 for name in crowd}
+        answered = {row.task for row in rows.current(self.ws.catalog, self.concept.name, sentinels=True)}
+        saw: defaultdict[str, set[str]] = defaultdict(set)
+        has: Counter[str] = Counter()
+        for task in tasks:
+            saw[task.image].add(task.annotator)
+            # An open task of somebody who was removed will never be answered.
+            if task.round == round_.id and (task.annotator in (*self.shares, ANYBODY) or task.id in answered):
+                has[task.image] += 1
+        load: Counter[str] = Counter()
         planned = []
-        for image in wanted:
-            free = [name for name in self.people if name not in has[image]]
-            key = f"{self.ws.seed}:{self.concept.name}:{round_.name}:{image}"
-            free.sort(key=lambda name: (load[name], position(f"{key}:{name}")))
-            for name in free[: max(0, round_.overlap - len(has[image]))]:
+        for image, people in wanted.items():
+            missing = min(people, 1) - has[image] if crowd == (ANYBODY,) else people - has[image]
+            if missing <= 0:
+                continue
+            free = [name for name in crowd if name not in saw[image]]
+            if len(free) > 1:
+                chance = self._chances(round_, image, shares)
+                free.sort(key=lambda name: (load[name] / shares[name], chance[name]))
+            for name in free[:missing]:
                 planned.append(Planned(image, name))
                 load[name] += 1
         return planned
 
-    def _realize(self, round_: Round) -> None:
-        mine: defaultdict[str, list[Task]] = defaultdict(list)
-        for task in rows.tasks(self.ws.catalog, self.concept.name):
-            if task.round == round_.id and task.project != GONE:
-                mine[task.annotator].append(task)
-        known = self.studio.projects()
-        projects = {name: self._project(round_, name, known) for name in mine}
-        if projects != round_.projects:
-            rows.set_projects(self.ws.catalog, round_.id, projects)
-        answered = {row.task for row in rows.current(self.ws.catalog, self.concept.name)}
-        for done, (name, project) in enumerate(projects.items()):
-            self.ws.progress(f"filling round {round_.name} for {name}", done, len(projects))
-            gone = [task.id for task in mine[name] if task.project not in (0, project) and task.id in answered]
-            rows.place(self.ws.catalog, GONE, dict.fromkeys(gone, GONE))
-            self._import(project, [task for task in mine[name] if task.id not in gone])
+    def _chances(self, round_: Round, image: str, shares: Mapping[str, float]) -> dict[str, float]:
+        """A keyed draw for each annotator, smaller for larger shares (Efraimidis and Spirakis, IPL 97 (2006) 181)."""
+        key = f"{self.ws.seed}:{self.concept.name}:{round_.name}:{image}"
+        digest = hashlib.shake_128(key.encode()).digest(8 * len(shares))
+        numbers = struct.unpack(f">{len(shares)}Q", digest)
+        return {
+            name: -math.log((number + 1) / 2**64) / share
+            for number, (name, share) in zip(numbers, shares.items(), strict=True)
+        }
 
-    def _project(self, round_: Round, name: str, known: Mapping[str, int]) -> int:
-        called = title(self.concept.name, round_.name, name)
-        project = known.get(called)
-        if project is None:
-            told = html.escape(round_.guideline)
-            project = self.studio.create_project(called, interface(round_.labels), told, proposals=round_.proposals)
-        self.studio.serve_images(project, str(images_of(self.ws) / "objects"))
-        return project
-
-    def _import(self, project: int, tasks: Sequence[Task]) -> None:
-        """Import what is missing, then write down Label Studio's ids; it never notices a second import itself."""
-        there = self.studio.items(project)
-        missing = [Item(task.image, proposal_of(task)) for task in tasks if task.image not in there]
-        if missing:
-            self.studio.import_items(project, missing)
-            there = self.studio.items(project)
-        places = {task.id: there[task.image].id or 0 for task in tasks}
-        moved = {t.id: places[t.id] for t in tasks if (t.project, t.studio_task) != (project, places[t.id])}
-        rows.place(self.ws.catalog, project, moved)
+    def _position(self, round_: Round, key: str) -> float:
+        return position(f"{self.ws.seed}:{self.concept.name}:{round_.name}:{key}")
 
 
 @contextmanager
 def seat(ws: Workspace, concept: Concept) -> Iterator[Desk]:
-    """A `Desk` at the running server, everybody enrolled; alone in the workspace while it is open."""
-    running = server.running(folder_of(ws))
-    with ws.lock("label"), running.connect() as studio:
-        emails = enroll(running, studio, ws.section(LabelConfig).annotators)
-        rows.add_annotators(ws.catalog, emails)
-        yield Desk(ws, concept, studio, tuple(emails))
+    """A `Desk` at the running server, everybody enrolled and briefed; alone in the workspace while it is open."""
+    server = running(ws)
+    with ws.lock("label"), server.connect() as studio:
+        people = {person.name: person for person in labelers(ws)}
+        emails = {name: person.email for name, person in people.items()}
+        check_addresses(emails.items())
+        enroll(server, studio, emails)
+        rows.add_annotators(ws.catalog, emails | {ANYBODY: ""})
+        desk = Desk(ws, concept, studio, {n: 1.0 if p.share is None else p.share for n, p in people.items()})
+        if not desk.people:
+            raise UsageError("nobody would get a task: every share is 0", hint="`collect label assign NAME=1`")
+        desk.brief()
+        yield desk
 
 
-def proposal_of(task: Task) -> Proposal | None:
-    """What Label Studio shows with a task."""
-    if task.proposal is None or task.score is None or task.model_run is None:
-        return None
-    return Proposal(task.proposal, task.score, task.model_run)
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return ", ".join(value) if isinstance(value, tuple) else str(value or "everybody")

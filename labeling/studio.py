@@ -7,32 +7,36 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
+from pathlib import Path
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import httpx
 
-from collector.errors import CollectError, ServiceDown
+from collector.errors import CollectError, ServiceDown, UsageError
+from labeling import connection
 from labeling.accounts import Account
 from labeling.interface import (
     ANSWER_FIELDS,
     Answer,
     Item,
+    Project,
     Proposal,
     choice,
-    image_url,
     prediction,
     read_answer,
     read_item,
+    task_data,
 )
+from labeling.tokens import signed
 
 VERSION = "1.23.2"
 BATCH = 1000  # imports three times as fast as batches of 100; more gains nothing
-TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 BULK_S = 300.0  # 1000 tasks take about two seconds, and much longer on a busy database
 TITLE_LENGTH = 50  # Label Studio's limit
+BACKEND = "connected by collect label backend"  # how we know our own live backend
 
 
 class Studio:
@@ -40,7 +44,8 @@ class Studio:
 
     def __init__(self, url: str, token: str) -> None:
         self.url = url
-        self._http = _client(url, {"Authorization": f"Token {token}"})
+        self._who = uuid.uuid5(uuid.NAMESPACE_URL, token)
+        self._http = connection.client(url, signed(url, token))
 
     def __enter__(self) -> Self:
         return self
@@ -50,13 +55,29 @@ class Studio:
 
     def check(self) -> str:
         """The e-mail address we are signed in as, after checking that this is the Label Studio we know."""
-        version = self._call("GET", "/api/version/").get("release")
+        version = self.version()
         if version != VERSION:
+            age = "older" if _numbers(version) < _numbers(VERSION) else "newer"
             raise CollectError(
-                f"the Label Studio at {self.url} is {version}; collect speaks to {VERSION}",
-                hint="`collect label stop`, then `collect label start`",
+                f"the Label Studio at {self.url} is {version}, {age} than {VERSION}, the one that collect speaks to",
+                hint="if collect started it: `collect label stop`, then `collect label start`; "
+                f"if not: install label-studio=={VERSION} there, after a backup of its database",
             )
         return str(self._call("GET", "/api/current-user/whoami")["email"])
+
+    def version(self) -> str:
+        """Its version, such as 1.23.2."""
+        return str(self._call("GET", "/api/version/").get("release"))
+
+    def totals(self) -> tuple[int, int, int]:
+        """How many projects, tasks and tasks with an answer there are."""
+        fields = {"include": "id,task_number,num_tasks_with_annotations"}
+        rows = list(self._pages("/api/projects/", fields))
+        return (
+            len(rows),
+            sum(row["task_number"] for row in rows),
+            sum(row["num_tasks_with_annotations"] for row in rows),
+        )
 
     def users(self) -> dict[int, str]:
         """User id -> e-mail address of everybody who may sign in."""
@@ -80,11 +101,41 @@ class Studio:
             self._call("POST", "/api/invite/reset-token")
         return sign_in(self.url, account)
 
+    def renew_token(self) -> str:
+        """Another token for the user that we are signed in as; the one that we use stops working."""
+        return str(self._call("POST", "/api/current-user/reset-token")["token"])
+
+    def submit_with_enter(self) -> None:
+        """Let Enter submit an answer on the pages of the user we are signed in as, unless he chose keys himself."""
+        if self._call("GET", "/api/current-user/hotkeys/")["custom_hotkeys"]:
+            return
+        keys = {"annotation:annotation:submit": {"key": "enter", "active": True}}  # section, then its own name
+        self._call("PATCH", "/api/current-user/hotkeys/", json={"custom_hotkeys": keys})
+
+    def end_membership(self, email: str) -> None:
+        """Take a user out of the organization for good: he keeps his answers, and sees nothing but project titles."""
+        number = next((number for number, known in self.users().items() if known == email), None)
+        organization = self._call("GET", "/api/current-user/whoami")["active_organization"]
+        if number is not None:
+            self._call("DELETE", f"/api/organizations/{organization}/memberships/{number}/", missing=True)
+
     def projects(self) -> dict[str, int]:
         """Title -> id of every project."""
-        return {project["title"]: project["id"] for project in self._pages("/api/projects/")}
+        return {project["title"]: project["id"] for project in self._pages("/api/projects/", {"include": "id,title"})}
 
-    def create_project(self, title: str, label_config: str, guideline: str, *, proposals: bool = False) -> int:
+    def project(self, project: int) -> Project:
+        """A project as it is now."""
+        row = self._call("GET", f"/api/projects/{project}/")
+        told = row["expert_instruction"] or ""
+        return Project(row["label_config"], told, int(row["maximum_annotations"]), int(row["task_number"]))
+
+    def change_project(self, project: int, **fields: str | int) -> None:
+        """Change fields of a project, in Label Studio's words."""
+        self._call("PATCH", f"/api/projects/{project}/", json=fields)
+
+    def create_project(
+        self, title: str, label_config: str, guideline: str, *, proposals: bool = False, overlap: int = 1
+    ) -> int:
         """The id of a new project; with `proposals` its page shows the predictions of the current model version."""
         fields = {
             "title": title,
@@ -92,7 +143,7 @@ class Studio:
             "expert_instruction": guideline,
             "show_instruction": True,
             "show_collab_predictions": proposals,
-            "maximum_annotations": 1,
+            "maximum_annotations": overlap,
             "sampling": "Sequential sampling",
             "enable_empty_annotation": False,
         }
@@ -107,30 +158,55 @@ class Studio:
         rows = self._call("GET", "/api/storages/localfiles", params={"project": project})
         if not any(row["path"] == folder for row in rows):
             row = {"project": project, "path": folder, "use_blob_urls": True, "title": "images"}
-            self._call("POST", "/api/storages/localfiles", json=row)
+            try:
+                self._call("POST", "/api/storages/localfiles", json=row)
+            except ServiceDown:
+                raise
+            except CollectError as error:
+                raise self._blind(folder, error.message) from None
+            sample = next(Path(folder).glob("*/*/*"), None)  # its document root may be another folder above ours
+            place = sample.relative_to(Path(folder).parent).as_posix() if sample else ""
+            if sample and not connection.ask(self._http, "GET", "/data/local-files/", params={"d": place}).is_success:
+                raise self._blind(folder, f"it does not serve {place}")
+
+    def _blind(self, folder: str, why: str) -> UsageError:
+        root = Path(folder).parent
+        return UsageError(
+            f"the Label Studio at {self.url} cannot show the pictures in {folder}: {why}",
+            hint=f"on its machine the store must be at {root}, and Label Studio there needs "
+            f"LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT={root} and LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true",
+        )
+
+    def last_task(self, project: int, tasks: int) -> int | None:
+        """The largest task id in a project that holds so many tasks; None if it does not."""
+        query = {"project": project, "fields": "all", "include": "id", "page_size": 1, "page": tasks}
+        answer = self._call("GET", "/api/tasks/", params=query, missing=True)
+        return int(answer["tasks"][-1]["id"]) if answer and answer["tasks"] else None
 
     def items(self, project: int) -> dict[str, Item]:
         """Image -> item, for everything in a project, each with its newest proposal."""
         found: dict[str, Item] = {}
         for task in self._tasks(project, "id,data,predictions"):
-            found.setdefault(task["data"]["sha256"], read_item(task))
+            item = read_item(task)
+            found.setdefault(item.image, item)
         return found
 
-    def import_items(self, project: int, items: Sequence[Item]) -> None:
-        """Add tasks. Label Studio never notices that it has a task already: look at `items` first, and again after."""
-        for batch in _batches(items):
-            tasks = [
-                {
-                    "data": {"image": image_url(item.image), "sha256": item.image},
-                    "predictions": [prediction(item.proposal)] if item.proposal else [],
-                }
-                for item in batch
-            ]
-            self._call("POST", f"/api/projects/{project}/import", json=tasks, timeout=BULK_S)
+    def import_items(self, project: int, items: Sequence[Item]) -> list[int]:
+        """Add tasks, and return their ids in the order of `items`.
+
+        Label Studio never notices that it has a task already. One call is one request: give `BATCH` items at most.
+        """
+        tasks = [
+            {"data": task_data(item), "predictions": [prediction(item.proposal)] if item.proposal else []}
+            for item in items
+        ]
+        path = f"/api/projects/{project}/import"
+        said = self._call("POST", path, json=tasks, params={"return_task_ids": "true"}, timeout=BULK_S)
+        return [int(task) for task in said["task_ids"]]
 
     def import_proposals(self, project: int, proposals: Sequence[tuple[int, Proposal]]) -> None:
         """Add proposals (task id, proposal) to tasks that are there; `show_version` makes them visible."""
-        for batch in _batches(proposals):
+        for batch in batches(proposals):
             rows = [{"task": task} | prediction(proposal) for task, proposal in batch]
             self._call("POST", f"/api/projects/{project}/import/predictions", json=rows, timeout=BULK_S)
 
@@ -139,12 +215,54 @@ class Studio:
         fields = {"model_version": model_version, "show_collab_predictions": True}
         self._call("PATCH", f"/api/projects/{project}/", json=fields)
 
+    def connect_backend(self, project: int, url: str, model_version: str, sign_in: tuple[str, str]) -> None:
+        """Let the live backend at `url` propose in a project; one that we connected before becomes this one.
+
+        Its title is the model version: Label Studio shows the predictions of the version that a project names, and asks
+        the backend whose title a project names. The webhook that it makes unasked, which would send every answer
+        anybody gives to `url`, without the password and also after the backend is gone, is removed.
+        """
+        user, password = sign_in
+        row = {"project": project, "url": url, "title": model_version, "description": BACKEND, "is_interactive": False}
+        row |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
+        there = self._our_backends(project)
+        if there:
+            self._call("PATCH", f"/api/ml/{there[0]['id']}", json=row)
+        else:
+            self._call("POST", "/api/ml/", json=row)
+        for hook in self._call("GET", "/api/webhooks/", params={"project": project}):
+            if hook["url"] == f"{url}/webhook":
+                self._call("DELETE", f"/api/webhooks/{hook['id']}/", missing=True)
+        self.show_version(project, model_version)
+
+    def disconnect_backend(self, project: int) -> None:
+        """Take our live backend out of a project; what it proposed stays, and is shown as any other proposal."""
+        for row in self._our_backends(project):
+            self._call("DELETE", f"/api/ml/{row['id']}", missing=True)
+            versions = self._call("GET", f"/api/projects/{project}/model-versions/", params={"extended": "true"})
+            there = [each["model_version"] for each in versions["static"]]  # the newest first
+            if there:
+                self.show_version(project, row["title"] if row["title"] in there else there[0])
+
+    def _our_backends(self, project: int) -> list[dict[str, Any]]:
+        rows = self._call("GET", "/api/ml/", params={"project": project}, missing=True) or []
+        return [row for row in rows if row["description"] == BACKEND]
+
     def answers(self, project: int) -> list[Answer]:
         """The last version of every answer in a project, skips included.
 
         Label Studio's export says the same, no faster, and leaves a copy of everything on its disk each time.
         """
-        return [read_answer(task, row) for task in self._tasks(project, ANSWER_FIELDS) for row in task["annotations"]]
+        return [answer for _, answers in self.answered(project) for answer in answers]
+
+    def answered(self, project: int) -> Iterator[tuple[Item, list[Answer]]]:
+        """Every item of a project with the answers that stand there, read page by page; nothing if it is gone.
+
+        When somebody removes tasks meanwhile the pages shift, and an item may be missed.
+        """
+        for task in self._tasks(project, ANSWER_FIELDS):
+            item = Item(str(task["data"].get("sha256", "")), id=int(task["id"]))
+            yield item, [read_answer(task, row) for row in task["annotations"]]
 
     def next_item(self, project: int) -> Item | None:
         """What the label stream would show next to us; None when nothing is left."""
@@ -160,7 +278,7 @@ class Studio:
             "was_cancelled": skip,
             "lead_time": seconds,
             "parent_prediction": shown.id if shown else None,
-            "unique_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._http.headers['Authorization']}/{item.id}")),
+            "unique_id": str(uuid.uuid5(self._who, str(item.id))),
             "project": project,
         }
         self._call("POST", f"/api/tasks/{item.id}/annotations/", json=body, repeated=True)
@@ -177,37 +295,28 @@ class Studio:
         query = {"project": project, "fields": "all", "include": fields, "page_size": BATCH}
         page, left = 1, 1
         while left > 0:  # past the last page it answers 404
-            answer = self._call("GET", "/api/tasks/", params=query | {"page": page}, timeout=BULK_S)
+            answer = self._call("GET", "/api/tasks/", params=query | {"page": page}, timeout=BULK_S, missing=True)
+            if answer is None:
+                return  # the project, or the last page, is gone since
             yield from answer["tasks"]
             left = answer["total"] - page * BATCH
             page += 1
 
-    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+    def _pages(self, path: str, query: Mapping[str, str] = MappingProxyType({})) -> Iterator[dict[str, Any]]:
         page, more = 1, True
         while more:
-            answer = self._call("GET", path, params={"page": page, "page_size": BATCH})
+            answer = self._call("GET", path, params={**query, "page": page, "page_size": BATCH})
             yield from answer["results"]
             page, more = page + 1, bool(answer["next"])
 
     def _call(self, method: str, path: str, *, missing: bool = False, repeated: bool = False, **request: Any) -> Any:
         """The JSON answer; `missing` turns 404 and `repeated` turns 409 into None instead of an error."""
-        with _reached(self.url):
-            answer = self._http.request(method, path, **request)
+        answer = connection.ask(self._http, method, path, **request)
         if answer.status_code == httpx.codes.NOT_FOUND and missing:
             return None
         if answer.status_code == httpx.codes.CONFLICT and repeated:
             return None
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            raise CollectError(
-                f"the Label Studio at {self.url} does not accept our token",
-                hint="another server may be at that address: `collect label stop`, then `collect label start`",
-            )
-        if answer.is_error:
-            raise CollectError(
-                f"Label Studio refused {method} {path} ({answer.status_code}): {answer.text[:300]}",
-                hint="its log is label-studio.log in the data folder of the workspace",
-            )
-        return answer.json() if answer.content else None
+        return connection.content(answer)
 
 
 def sign_in(url: str, account: Account) -> str:
@@ -218,42 +327,28 @@ def sign_in(url: str, account: Account) -> str:
         if answer.status_code != httpx.codes.FOUND:
             raise CollectError(
                 f"Label Studio at {url} does not know {account.email} with the password that we hold",
-                hint="another server may be at that address; choose another `label.port`",
+                hint="another server may be at that address: choose another `label.port`",
             )
-        return str(session.get("/api/current-user/token").json()["token"])
+        return str(connection.content(session.get("/api/current-user/token"))["token"])
 
 
 def is_up(url: str) -> bool:
     """Whether something at `url` answers as a healthy Label Studio does."""
     try:
-        with _client(url) as http:
+        with connection.client(url) as http:
             return bool(http.get("/health", timeout=2.0).json().get("status") == "UP")
-    except (httpx.TransportError, ValueError, AttributeError):
+    except (httpx.TransportError, httpx.InvalidURL, ValueError, AttributeError):
         return False
 
 
-def _client(url: str, headers: dict[str, str] | None = None) -> httpx.Client:
-    # trust_env=False: a proxy must never see a loopback request with a token in it.
-    return httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, trust_env=False)
-
-
-@contextmanager
-def _reached(url: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.ConnectError:
-        raise ServiceDown(f"Label Studio does not answer at {url}", hint="`collect label start` starts it") from None
-    except httpx.TransportError as error:
-        raise ServiceDown(
-            f"Label Studio at {url} broke off: {type(error).__name__}",
-            hint="run the same command again; if it happens again, `collect label stop` and `collect label start`",
-        ) from None
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
 
 
 @contextmanager
 def _form(url: str, page: str) -> Iterator[tuple[httpx.Client, str]]:
     """A browser-like session that has opened `page`, with the form's CSRF token."""
-    with _reached(url), _client(url) as session:
+    with connection.reached(url), connection.client(url) as session:
         found = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', session.get(page).text)
         if found is None:
             raise CollectError(f"{url}{page} is not a page of Label Studio", hint="choose another `label.port`")
@@ -265,5 +360,6 @@ def _form_error(page: str) -> str:
     return re.sub(r"<[^>]+>|\s+", " ", found[1]).strip() if found else "no reason given"
 
 
-def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+def batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """`rows` in pieces of the size that Label Studio imports fastest."""
     return (rows[start : start + BATCH] for start in range(0, len(rows), BATCH))

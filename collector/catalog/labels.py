@@ -10,16 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from collector.catalog.database import Catalog, insert_or_ignore, now
-from collector.catalog.tables import annotation, annotator, prediction, round_, task
+from collector.catalog.database import Catalog, insert_or_ignore, now, storable
+from collector.catalog.tables import annotation, annotator, guideline, prediction, round_, sentinel, task
 
+ANYBODY = "anybody"  # who gets the tasks of a project that all share: the first who opens them
 NOT_YET = 0  # a task that is planned, and not known to be in Label Studio
 GONE = -1  # a task whose project was deleted there; its answers are kept
 
 
 class Round(NamedTuple):
-    """One campaign of a concept: what annotators are asked, and how. `projects` is annotator -> Label Studio's id."""
+    """One campaign of a concept: what annotators are asked, and how. `projects` is annotator -> Label Studio's id.
+
+    `guideline` is the text in force; `people` None: everybody; `template` None: our own page.
+    """
 
     id: int
     concept: str
@@ -32,6 +37,10 @@ class Round(NamedTuple):
     blind: bool
     proposals: bool
     projects: dict[str, int]
+    several: bool | None = None
+    order: str | None = None
+    people: list[str] | None = None
+    template: str | None = None
 
 
 class Task(NamedTuple):
@@ -60,7 +69,8 @@ class Planned(NamedTuple):
 class Current(NamedTuple):
     """One answer as it stands: `state` is answered, unsure ("can't tell") or skipped; `label` is None unless answered.
 
-    `heads` also gives rows whose `state` is deleted.
+    `heads` also gives rows whose `state` is deleted. `guideline` is the hash of the text that was shown. `origin` is
+    the file that an answer was imported from; such an answer has no task and nothing of Label Studio.
     """
 
     id: int
@@ -76,6 +86,8 @@ class Current(NamedTuple):
     studio_annotation: int | None
     studio_updated_at: str | None
     studio_updated_by: str | None
+    guideline: str | None = None
+    origin: str | None = None
 
 
 class Guess(NamedTuple):
@@ -86,11 +98,18 @@ class Guess(NamedTuple):
     score: float
 
 
-def current(catalog: Catalog, concept: str) -> list[Current]:
-    """The standing answers of a concept in the order they came in: the last one of each annotator to each task."""
-    standing: dict[tuple[int | None, str, str], Current] = {}
+def current(catalog: Catalog, concept: str, *, sentinels: bool = False) -> list[Current]:
+    """The standing answers of a concept in the order they came in: the last one of each annotator to each task.
+
+    Answers to sentinels judge the annotator, not the image: they are left out unless asked for.
+    """
+    planted = frozenset() if sentinels else _sentinel_tasks(catalog, concept)
+    last: dict[tuple[int, int], Current] = {}  # two machines that read in one answer at once both add a head for it
     for row in heads(catalog, concept):
-        if row.state != "deleted":
+        last[(row.task or 0, row.studio_annotation) if row.studio_annotation else (0, -row.id)] = row
+    standing: dict[tuple[int | None, str, str], Current] = {}
+    for row in last.values():
+        if row.state != "deleted" and row.task not in planted:
             standing[row.task, row.image, row.annotator] = row
     return sorted(standing.values())
 
@@ -111,8 +130,10 @@ def add_annotations(catalog: Catalog, rows: Sequence[Mapping[str, Any]]) -> int:
     """Append annotation rows; a row whose `content` is there already is left out. Returns how many are new."""
     if not rows:
         return 0
+    seen_at = now()
+    values = [storable({**row, "seen_at": seen_at}) for row in rows]
     with catalog.write() as connection:
-        return sum(connection.execute(insert_or_ignore(annotation, {**row, "seen_at": now()})).rowcount for row in rows)
+        return connection.execute(postgresql.insert(annotation).on_conflict_do_nothing(), values).rowcount
 
 
 def add_annotators(catalog: Catalog, emails: Mapping[str, str]) -> None:
@@ -129,14 +150,16 @@ def annotators(catalog: Catalog) -> dict[str, str]:
 
 
 def open_round(catalog: Catalog, concept: str, name: str, values: Mapping[str, Any]) -> Round:
-    """The round of that name, opened with `values` if there is none; only its overlap may change later."""
+    """The round of that name, opened with `values` if there is none; only its overlap and guideline change later."""
     row = {"concept": concept, "name": name, "projects": {}, "opened_at": now(), **values}
     mine = sa.and_(round_.c.concept == concept, round_.c.name == name)
     with catalog.write() as connection:
         connection.execute(insert_or_ignore(round_, row))
         connection.execute(sa.update(round_).where(mine).values(overlap=values["overlap"]))
-        found = connection.execute(sa.select(*(round_.c[field] for field in Round._fields)).where(mine)).one()
-    return Round(*found)
+        found = Round(*connection.execute(sa.select(*(round_.c[field] for field in Round._fields)).where(mine)).one())
+        if _version(connection, found.id) == 0:
+            _add_version(connection, found.id, found.guideline, found.guideline_hash)
+    return found
 
 
 def rounds(catalog: Catalog, concept: str) -> dict[str, Round]:
@@ -170,26 +193,35 @@ def tasks(catalog: Catalog, concept: str) -> list[Task]:
 def plan(catalog: Catalog, round_id: int, rows: Iterable[Planned]) -> int:
     """Write down, in one transaction, which tasks are to be made. Returns how many are new."""
     made = {"round": round_id, "project": NOT_YET, "studio_task": NOT_YET, "pushed_at": now()}
+    values = [{**made, **row._asdict()} for row in rows]
+    count = sa.select(sa.func.count()).where(task.c.round == round_id)
     with catalog.write() as connection:
-        return sum(connection.execute(insert_or_ignore(task, {**made, **row._asdict()})).rowcount for row in rows)
+        before = connection.execute(count).scalar_one()
+        if values:
+            connection.execute(postgresql.insert(task).on_conflict_do_nothing(), values)
+        return int(connection.execute(count).scalar_one() - before)
 
 
 def place(catalog: Catalog, project: int, studio_tasks: Mapping[int, int]) -> None:
     """Write down where tasks (row id -> Label Studio's task id) are."""
+    if not studio_tasks:
+        return
+    moved = (
+        sa.update(task)
+        .where(task.c.id == sa.bindparam("row"))
+        .values(project=project, studio_task=sa.bindparam("there"), pushed_at=now())
+    )
     with catalog.write() as connection:
-        for row, studio_task in studio_tasks.items():
-            connection.execute(
-                sa.update(task)
-                .where(task.c.id == row)
-                .values(project=project, studio_task=studio_task, pushed_at=now())
-            )
+        connection.execute(moved, [{"row": row, "there": there} for row, there in studio_tasks.items()])
 
 
 def show(catalog: Catalog, predictions: Mapping[int, int]) -> None:
     """Write down which prediction (task row id -> prediction id) is shown now."""
+    if not predictions:
+        return
+    changed = sa.update(task).where(task.c.id == sa.bindparam("row")).values(prediction=sa.bindparam("shown"))
     with catalog.write() as connection:
-        for row, shown in predictions.items():
-            connection.execute(sa.update(task).where(task.c.id == row).values(prediction=shown))
+        connection.execute(changed, [{"row": row, "shown": shown} for row, shown in predictions.items()])
 
 
 def guesses(catalog: Catalog, concept: str, model_run: str) -> dict[str, Guess]:
@@ -199,3 +231,50 @@ def guesses(catalog: Catalog, concept: str, model_run: str) -> dict[str, Guess]:
     )
     with catalog.read() as connection:
         return {row.image: Guess(*row[1:]) for row in connection.execute(query)}
+
+
+def guideline_in_force(catalog: Catalog, round_id: int) -> str:
+    """The hash of the text that annotators of a round are shown now: an answer read in now was given under it."""
+    with catalog.read() as connection:
+        return str(connection.execute(sa.select(round_.c.guideline_hash).where(round_.c.id == round_id)).scalar_one())
+
+
+def guideline_version(catalog: Catalog, round_id: int) -> int:
+    """The number of the text in force, from 1."""
+    with catalog.read() as connection:
+        return max(1, _version(connection, round_id))
+
+
+def put_guideline(catalog: Catalog, round_id: int, text: str, digest: str) -> int:
+    """Put another text in force, and return its version; read in the answers that were given under the last one first.
+
+    Earlier versions stay in the table `guideline`.
+    """
+    with catalog.write() as connection:
+        version = _add_version(connection, round_id, text, digest)
+        values = {"guideline": text, "guideline_hash": digest}
+        connection.execute(sa.update(round_).where(round_.c.id == round_id).values(values))
+    return version
+
+
+def _version(connection: sa.Connection, round_id: int) -> int:
+    query = sa.select(sa.func.max(guideline.c.version)).where(guideline.c.round == round_id)
+    return connection.execute(query).scalar() or 0
+
+
+def _add_version(connection: sa.Connection, round_id: int, text: str, digest: str) -> int:
+    version = _version(connection, round_id) + 1
+    row = {"round": round_id, "version": version, "text": text, "hash": digest, "shown_at": now()}
+    connection.execute(sa.insert(guideline).values(storable(row)))
+    return version
+
+
+def _sentinel_tasks(catalog: Catalog, concept: str) -> frozenset[int]:
+    query = (
+        sa.select(task.c.id)
+        .join(sentinel, sa.and_(sentinel.c.round == task.c.round, sentinel.c.image == task.c.image))
+        .join(round_, task.c.round == round_.c.id)
+        .where(round_.c.concept == concept)
+    )
+    with catalog.read() as connection:
+        return frozenset(connection.execute(query).scalars())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import subprocess
@@ -13,62 +12,22 @@ from pathlib import Path
 
 import pytest
 
-from collector.catalog import labels, models, suspects
-from collector.catalog.labels import Task
-from collector.catalog.models import ModelRun, Prediction
+from collector.catalog import labels, suspects
 from collector.catalog.suspects import Suspect
 from collector.errors import CollectError, ServiceDown, UsageError
-from collector.intake import take_in
-from collector.records import License, Sighting
 from collector.splits import draw
 from collector.workspace import Workspace
 from labeling import accounts
 from labeling.interface import UNSURE, Item
 from labeling.lifecycle import folder_of
+from labeling.projects import title
 from labeling.pull import pull
 from labeling.push import propose, push
-from labeling.rounds import title
 from labeling.server import Server
 from labeling.studio import Studio
-from tests.conftest import jpeg
+from tests.labeling.desks import PEOPLE, add, answer, model, tasks_of
 
 pytestmark = pytest.mark.studio
-PEOPLE = ("ann", "ben", "cyd")
-
-
-def add(ws: Workspace, concept: str, seeds: range) -> None:
-    ws.concept(concept, create=True)
-    for seed in seeds:
-        seen = Sighting("test", str(seed), f"http://localhost/{seed}", License("cc0"), concept=concept, label=concept)
-        take_in(ws, jpeg(seed, (120, 96)), seen)
-
-
-@pytest.fixture
-def concept(request: pytest.FixtureRequest) -> str:
-    """A concept of each test's own; the same in every run, for splits are drawn by its name."""
-    return f"c{hashlib.sha256(request.node.name.encode()).hexdigest()[:6]}"
-
-
-@pytest.fixture
-def desk(make_workspace: Callable[..., Workspace], studio_server: Server, studio_data: Path, concept: str) -> Workspace:
-    """A workspace with 16 pictures and three annotators, at the running server."""
-    people = ", ".join(f'"{name}"' for name in PEOPLE)
-    store = studio_data / "store"
-    ws = make_workspace(f'[workspace]\nstore = "{store}"\n[label]\nannotators = [{people}]\nno_proposal_share = 0.3\n')
-    (ws.data / "label-studio").symlink_to(studio_server.folder)
-    add(ws, concept, range(16))
-    return ws
-
-
-def tasks_of(ws: Workspace, concept: str, round_: str) -> list[Task]:
-    number = labels.rounds(ws.catalog, concept)[round_].id
-    return [task for task in labels.tasks(ws.catalog, concept) if task.round == number]
-
-
-def answer(server: Server, task: Task, label: str | None, seconds: float = 2.0) -> None:
-    with server.connect(task.annotator) as studio:
-        item = studio.items(task.project)[task.image]
-        studio.submit(task.project, item, label, seconds=seconds, skip=label is None)
 
 
 def test_held_out_images_go_to_two_people_and_the_pool_to_as_many_as_asked(desk: Workspace, concept: str) -> None:
@@ -205,13 +164,6 @@ def test_an_answer_by_somebody_else_counts_as_his(desk: Workspace, concept: str,
     summary = pull(desk, concept)
     assert summary.annotators == {other: 1}
     assert any(f"{other} answered in the project of {task.annotator}" in warning for warning in summary.warnings)
-
-
-def model(ws: Workspace, concept: str, name: str, label: str, score: float) -> None:
-    models.put_model_run(ws.catalog, ModelRun(name, None, "test", "0", "0"))  # type: ignore[arg-type]
-    images = sorted(draw(ws, ws.concept(concept)))
-    said = {concept: score, f"not-{concept}": 1 - score}
-    models.add_predictions(ws.catalog, name, concept, [Prediction(image, label, score, said) for image in images])
 
 
 def test_proposals_reach_only_training_images_that_nobody_has_seen(
