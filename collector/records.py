@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+UNSURE = "can't tell"  # an answer that is no label
+JOINT = "|"  # between the labels of an answer that names several
+
 
 @dataclass(frozen=True, slots=True)
 class License:

@@ -6,26 +6,32 @@ did is overwritten.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import shlex
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from collector.catalog import labels as rows
-from collector.catalog.labels import Task
+from collector.catalog.history import added, newest
+from collector.catalog.labels import GONE, NOT_YET
+from collector.errors import CollectError, UsageError
 from collector.records import Summary
 from collector.workspace import Workspace
-from labeling import server
-from labeling.lifecycle import folder_of
-from labeling.reader import Reader
-from labeling.rounds import title
+from labeling.lifecycle import running
+from labeling.reader import read_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullSummary(Summary):
     """Standing answers after this pull: in all, of each annotator, and how many are skips or "can't tell".
 
-    `new`, `changed` and `deleted` count the rows that this pull added.
+    `tasks` are in Label Studio, `answered` of them have an answer. `new`, `changed` and `deleted` count the rows that
+    this pull added.
     """
 
+    tasks: int
+    answered: int
     annotations: int
     annotators: dict[str, int]
     new: int
@@ -38,33 +44,67 @@ class PullSummary(Summary):
 def pull(ws: Workspace, concept: str | None = None) -> PullSummary:
     """Write down every answer that is new or changed since the last pull, and every one that is gone.
 
+    May run at any time: while people label, beside another pull, after a crash. A second pull adds nothing.
+
     Raises:
         ServiceDown: Label Studio is not running.
     """
     chosen = ws.concept(concept)
-    with server.running(folder_of(ws)).connect() as studio:
-        reader = Reader(ws, chosen, studio)
-        projects = studio.projects()
-        mine: defaultdict[tuple[int, str], list[Task]] = defaultdict(list)
-        for task in rows.tasks(ws.catalog, chosen.name):
-            if task.studio_task > 0:
-                mine[task.project, title(chosen.name, reader.rounds[task.round], task.annotator)].append(task)
-        for done, ((project, called), tasks) in enumerate(mine.items()):
-            ws.progress(f"pulling {called}", done, len(mine))
-            if projects.get(called) == project:
-                reader.read(studio.answers(project), {task.studio_task: task for task in tasks})
-            else:
-                reader.warnings.append(f"the project `{called}` is gone from Label Studio; its answers are kept here")
-    standing = rows.current(ws.catalog, chosen.name)
+    with running(ws).connect() as studio:
+        found = read_in(ws, chosen, studio)
+    return _summary(ws, chosen.name, found.added, found.warnings)
+
+
+def _summary(ws: Workspace, concept: str, counts: Mapping[str, int], warnings: Iterable[str]) -> PullSummary:
+    tasks = {task.id for task in rows.tasks(ws.catalog, concept) if task.project not in (GONE, NOT_YET)}
+    standing = rows.current(ws.catalog, concept, sentinels=True)
     states = Counter(row.state for row in standing)
     return PullSummary(
+        tasks=len(tasks),
+        answered=len({row.task for row in standing} & tasks),
         annotations=len(standing),
         annotators=dict(sorted(Counter(row.annotator for row in standing).items())),
-        new=reader.added["new"],
-        changed=reader.added["changed"],
-        deleted=reader.added["deleted"],
+        new=counts.get("new", 0),
+        changed=counts.get("changed", 0),
+        deleted=counts.get("deleted", 0),
         skipped=states["skipped"],
         unsure=states["unsure"],
-        warnings=tuple(reader.warnings),
-        next=f"collect agreement {chosen.name}",
+        warnings=tuple(warnings),
+        next=f"collect agreement {shlex.quote(concept)}",
     )
+
+
+def follow(ws: Workspace, concept: str | None = None, *, every: float = 10.0) -> PullSummary:
+    """Pull every `every` seconds until Ctrl-C; how it stands then, with the rows and warnings of all pulls.
+
+    A server that goes away is waited for, once the first pull has been done. Between two pulls it rests at least twice
+    as long as one takes, so that people who label do not feel it.
+    """
+    begun, before = time.monotonic(), newest(ws.catalog)
+    first = last = pull(ws, concept)
+    name, took, warnings = ws.concept(concept).name, time.monotonic() - begun, dict.fromkeys(first.warnings)
+    try:
+        while True:
+            ws.progress(_pace(first, last, time.monotonic() - begun), last.answered, last.tasks)
+            time.sleep(max(every, 2 * took))
+            started = time.monotonic()
+            try:
+                last = pull(ws, concept)
+                took = time.monotonic() - started
+                warnings |= dict.fromkeys(last.warnings)
+            except UsageError:
+                raise
+            except CollectError as error:
+                ws.progress(f"following: waiting, {error.message}", last.answered, last.tasks)
+    except KeyboardInterrupt:
+        return _summary(ws, name, added(ws.catalog, name, before), warnings)
+
+
+def _pace(first: PullSummary, last: PullSummary, seconds: float) -> str:
+    """Answers an hour since we began to follow, and when the rest would be done at that rate."""
+    given = last.answered - first.answered
+    if given <= 0:
+        return "following: no new answer yet" if last.answered < last.tasks else "following: every task is answered"
+    left_h = (last.tasks - last.answered) * seconds / given / 3600
+    left = f"{left_h:.1f} h" if left_h >= 1 else f"{60 * left_h:.0f} min"
+    return f"following: {3600 * given / seconds:.0f} tasks an hour, {left} left"
