@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from collector.catalog import consensus as consensus_rows
-from collector.catalog import labels as label_rows
+from collector.catalog import errata as register
 from collector.catalog.consensus import Settled
-from collector.catalog.labels import Current
-from collector.errors import CollectError, GateNotMet
+from collector.errors import CollectError
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
-from labeling import agreement as figures
-from labeling.agreement import AnnotatorFigures, Answers, Estimate, Ints, Pair
+from labeling import advice, errata, passages, votes
+from labeling.advice import Effort
+from labeling.agreement import Answers, Estimate, Ints
 from labeling.config import AgreementConfig, LabelConfig
-from labeling.consensus import settle
-from labeling.disagreements import Disputed, Vote, rank
+from labeling.consensus import ModelView, settle, winners
+from labeling.disagreements import Disputed, rank
+from labeling.measure import Measured, Options, measure
+from labeling.measured import Person
+
+# What a model says of a concept's images that it was not trained on: image -> label -> probability.
+Model = Callable[[Workspace, str], Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,9 @@ class AgreementSummary(Summary):
 
     A figure that the data does not define is None, and `warnings` say why. `unanimous` is a share of `tasks`;
     `disputed` counts images with different labels, `ties` those without a winner, `settled` images with a label.
+    `words` say what it means and what to do. About `answers_left` more answers settle the `open` images (ties, and
+    those nobody could tell), in `hours` of labeling that cost `cost`. `anchoring` is what proposals did to answers, and
+    `errata` counts those in state open.
     """
 
     alpha: float | None
@@ -47,194 +53,236 @@ class AgreementSummary(Summary):
     settled: int
     annotators: dict[str, dict[str, float | int | None]]
     labels: dict[str, float | None]
+    anchoring: dict[str, float | None]
+    open: int
+    answers_left: int
+    hours: float | None
+    cost: float | None
+    errata: int
+    words: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Confusion:
-    """Two labels that annotators gave to the same images: the number of annotator pairs, and the images."""
-
-    first: str
-    second: str
-    pairs: int
-    images: tuple[str, ...]
+    def for_people(self) -> dict[str, Any]:
+        """The figures, with a few for each annotator, and the words last."""
+        shown = ("answers", "agreement", "sentinels", "seconds", "fast")
+        figures = self.as_json()
+        people = {
+            name: {key: each[key] for key in shown if each[key] is not None} for name, each in self.annotators.items()
+        }
+        anchoring = {key: value for key, value in self.anchoring.items() if value is not None}
+        left_out = {"words", *(key for key in ("cost", "hours") if figures[key] is None)}
+        figures = {key: value for key, value in figures.items() if key not in left_out}
+        return {**figures, "annotators": people, "anchoring": anchoring, "in words": "\n".join(self.words)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class AgreementDetails:
-    """Everything that the agreement and disagreement pages show. Figures may be nan: undefined, see `warnings`."""
+class Details:
+    """Everything that the pages show. `votes` decide on labels; `measured` are those that were given independently.
+
+    `left` is what would settle the open images, at `cost` where `agreement.hourly_rate` is known.
+    """
 
     concept: Concept
-    answers: Answers
-    alpha: Estimate
-    by_label: dict[str, Estimate]
-    pairwise: Estimate
-    unanimous: float
-    fleiss: float
-    annotators: tuple[AnnotatorFigures, ...]
-    pairs: tuple[Pair, ...]
-    confusion: Ints  # labels x labels, in the order of `answers.labels`
-    confusions: tuple[Confusion, ...]  # its cells off the diagonal, most frequent first
-    disputed: tuple[Disputed, ...]
+    votes: votes.Votes
+    measured: Measured
     settled: tuple[Settled, ...]
+    disputed: tuple[Disputed, ...]
+    left: Effort
+    cost: float | None
+    words: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def agreement(ws: Workspace, concept: str | None = None, *, fail_under: float | None = None) -> AgreementSummary:
+def agreement(
+    ws: Workspace,
+    concept: str | None = None,
+    *,
+    fail_under: float | None = None,
+    model: Model | None = None,
+) -> AgreementSummary:
     """Measure agreement and write the consensus rows; the page with pictures comes from `collect report`.
+
+    A consensus that contradicts a known answer (a sentinel) opens an erratum; nothing is changed by that.
 
     Raises:
         CollectError: nobody answered, or no image was labeled by two annotators. Consensus rows are written first.
         GateNotMet: alpha is below `fail_under`, or undefined. Consensus rows are written first.
     """
-    found = details(ws, concept)
-    consensus_rows.settle(ws.catalog, found.concept.name, found.settled)
+    found = details(ws, concept, model=model)
+    name = found.concept.name
+    consensus_rows.settle(ws.catalog, name, found.settled)
+    opened = errata.open_contradictions(ws, name, found.settled)
     _refuse_single_labels(found)
-    if fail_under is not None and not found.alpha.value >= fail_under:
-        raise GateNotMet(
-            _gate_message(found.alpha, fail_under),
-            hint=f"look at the disputed images in `collect report {shlex.quote(found.concept.name)}`, sharpen the"
-            " guideline or redefine the labels, and label again",
-        )
+    if fail_under is not None:
+        advice.gate(found.measured.alpha, fail_under)
+    told = (f"{opened} settled labels contradict known answers: `collect errata list`",) if opened else ()
+    return _summary(
+        found,
+        errata=sum(row.state == register.OPEN for row in register.register(ws.catalog, name)),
+        warnings=found.warnings + told,
+    )
+
+
+def spelled(alpha: Estimate) -> str:
+    """Alpha with its interval and the number of images."""
+    return f"{alpha.value:.3f} ({alpha.low:.3f} to {alpha.high:.3f}, {alpha.tasks} images)"
+
+
+def details(ws: Workspace, concept: str | None = None, *, model: Model | None = None) -> Details:
+    """Measure agreement on the current annotations; writes nothing.
+
+    `model` is asked only where `agreement.method` is crowdlab.
+    """
+    chosen = ws.concept(concept)
+    config = ws.section(AgreementConfig)
+    found = votes.read(ws, chosen)
+    ws.progress("measuring agreement", 0, None)
+    options = Options(
+        method=config.method,
+        draws=config.draws,
+        seed=ws.seed,
+        cap_s=ws.section(LabelConfig).max_seconds,
+        fast_s=config.fast_seconds,
+        min_tasks=config.min_tasks,
+        max_share=config.max_share,
+    )
+    measured_on = Answers.tabulate(
+        [(row.task, row.annotator, row.label) for row in found.rows if row.sentinel is None], chosen.labels
+    )
+    several = found.several
+    said = model(ws, chosen.name) if model and config.method == "crowdlab" else None
+    view = _view(measured_on, said)
+    measured = measure(found.rows, chosen.labels, several=several, options=options, model=view)
+    whole = found.answers
+    rows = settle(whole, config.method, _view(whole, said))
+    settled = tuple(_decided(row, found.arbiter.get(row.image)) for row in rows)
+    standing = replace(measured, answers=whole, counts=whole.counts(), majority=_majority(whole, found.arbiter))
+    left = advice.effort(standing)
+    cost = round(left.hours * config.hourly_rate, 2) if config.hourly_rate and not math.isnan(left.hours) else None
+    told = advice.words(measured, config.minimum, config.target, standing=standing)
+    return Details(
+        concept=chosen,
+        votes=found,
+        measured=measured,
+        settled=settled,
+        disputed=tuple(rank(found.by_image)),
+        left=left,
+        cost=cost,
+        words=(*told, *_more_words(measured, found.guideline, cost, config.hourly_rate)),
+        warnings=(*measured.warnings, *_repeated(found.repeated)),
+    )
+
+
+def _more_words(measured: Measured, guideline: str, cost: float | None, rate: float) -> Iterator[str]:
+    """What only a workspace knows: the guideline, the price of an hour, how often proposals are left as they are."""
+    if measured.confusions:
+        yield passages.advice(guideline, measured.confusions[0].first, measured.confusions[0].second)
+    if cost:
+        yield f"What is left costs about {cost:,.2f} at {rate:g} an hour."
+    accepted = measured.anchoring.accepted
+    if accepted.tasks:
+        yield f"{accepted.value:.0%} of the {accepted.tasks} proposals that were shown were left as they were."
+
+
+def number(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else value
+
+
+def _majority(answers: Answers, arbiter: Mapping[str, str]) -> Ints:
+    """The label of each task by votes, or by an arbiter."""
+    found = winners(answers)
+    for place, task in enumerate(answers.tasks):
+        if task in arbiter:
+            found[place] = answers.labels.index(arbiter[task])
+    return found
+
+
+def _decided(row: Settled, word: str | None) -> Settled:
+    return row if word is None else row._replace(label=word, confidence=1.0, method="arbiter")
+
+
+def _view(answers: Answers, probabilities: Mapping[str, Mapping[str, float]] | None) -> ModelView | None:
+    if not probabilities:
+        return None
+    blank = dict.fromkeys(answers.labels, math.nan)
+    table = [
+        [said.get(label, 0.0) for label in answers.labels]
+        for said in (probabilities.get(image, blank) for image in answers.tasks)
+    ]
+    return ModelView(np.array(table, dtype=np.float64).reshape(len(answers.tasks), len(answers.labels)))
+
+
+def _repeated(count: int) -> tuple[str, ...]:
+    many = f"{count} answers were given again by the same annotator to the same image; the last counts"
+    return (many,) if count else ()
+
+
+def _summary(found: Details, *, errata: int, warnings: tuple[str, ...]) -> AgreementSummary:
+    measured = found.measured
+    effect = measured.anchoring
     return AgreementSummary(
-        alpha=_number(found.alpha.value),
-        alpha_low=_number(found.alpha.low),
-        alpha_high=_number(found.alpha.high),
-        tasks=found.alpha.tasks,
-        pairwise=_number(found.pairwise.value),
-        pairwise_low=_number(found.pairwise.low),
-        pairwise_high=_number(found.pairwise.high),
-        unanimous=_number(found.unanimous),
+        alpha=number(measured.alpha.value),
+        alpha_low=number(measured.alpha.low),
+        alpha_high=number(measured.alpha.high),
+        tasks=measured.shared,
+        pairwise=number(measured.pairwise.value),
+        pairwise_low=number(measured.pairwise.low),
+        pairwise_high=number(measured.pairwise.high),
+        unanimous=number(measured.unanimous.value),
         disputed=len(found.disputed),
-        ties=sum(entry.tie for entry in found.disputed),
+        ties=found.left.ties,
         settled=sum(row.label is not None for row in found.settled),
-        annotators={person.name: _row(person) for person in found.annotators},
-        labels={label: _number(estimate.value) for label, estimate in found.by_label.items()},
-        warnings=found.warnings,
+        annotators={person.name: _figures(person) for person in measured.people},
+        labels={label: number(estimate.value) for label, estimate in measured.by_label.items()},
+        anchoring={
+            key: number(getattr(effect, key).value) for key in ("accepted", "resisted", "shown", "blank", "change")
+        },
+        open=found.left.ties + found.left.blank,
+        answers_left=found.left.answers,
+        hours=number(found.left.hours),
+        cost=found.cost,
+        errata=errata,
+        words=found.words,
+        warnings=warnings,
         next=f"collect snapshot {shlex.quote(found.concept.name)}",
     )
 
 
-def details(ws: Workspace, concept: str | None = None) -> AgreementDetails:
-    """Measure agreement on the current annotations; writes nothing."""
-    chosen = ws.concept(concept)
-    config = ws.section(AgreementConfig)
-    rows = _one_each(label_rows.current(ws.catalog, chosen.name))
-    answers = Answers.tabulate([(row.image, row.annotator, row.label) for row in rows], chosen.labels)
-    counts = answers.counts()
-    ws.progress("measuring agreement", 0, None)
-    options = {"draws": config.draws, "seed": ws.seed}
-    alpha = figures.alpha(counts, **options)
-    by_label = figures.alpha_by_label(counts, **options)
-    table = figures.confusion(counts)
-    return AgreementDetails(
-        concept=chosen,
-        answers=answers,
-        alpha=alpha,
-        by_label=dict(zip(answers.labels, by_label, strict=True)),
-        pairwise=figures.pairwise_agreement(counts, **options),
-        unanimous=_unanimous(counts),
-        fleiss=figures.fleiss_kappa(counts),
-        annotators=tuple(_people(answers, rows, config, ws.section(LabelConfig).max_seconds)),
-        pairs=tuple(figures.pairs(answers)),
-        confusion=table,
-        confusions=tuple(_confusions(answers, counts, table)),
-        disputed=tuple(rank(_votes(rows))),
-        settled=tuple(settle(answers, config.method)),
-        warnings=tuple(_warnings(answers, rows, alpha, config, len(chosen.labels))),
-    )
-
-
-def _one_each(rows: Iterable[Current]) -> list[Current]:
-    """The latest answer of each annotator to each image; "can't tell" is an answer, skipped and deleted are not."""
-    latest = {}
-    for row in sorted(rows, key=lambda row: row.id):
-        if row.state in ("answered", "unsure"):
-            latest[row.image, row.annotator] = row
-    return list(latest.values())
-
-
-def _people(answers: Answers, rows: Sequence[Current], config: AgreementConfig, cap_s: float) -> list[AnnotatorFigures]:
-    seconds: defaultdict[str, list[float]] = defaultdict(list)
-    unsure: defaultdict[str, int] = defaultdict(int)
-    for row in rows:
-        unsure[row.annotator] += row.label is None
-        if row.seconds is not None:
-            seconds[row.annotator].append(row.seconds)
-    return figures.by_annotator(answers, seconds, unsure, cap_s=cap_s, fast_s=config.fast_seconds)
-
-
-def _votes(rows: Sequence[Current]) -> dict[str, list[Vote]]:
-    votes: defaultdict[str, list[Vote]] = defaultdict(list)
-    for row in rows:
-        votes[row.image].append(Vote(row.annotator, row.label, row.note, row.seconds))
-    return votes
-
-
-def _confusions(answers: Answers, counts: Ints, table: Ints) -> list[Confusion]:
-    found = []
-    for a, b in zip(*np.nonzero(np.triu(table, 1)), strict=True):
-        images = np.flatnonzero((counts[:, a] > 0) & (counts[:, b] > 0))
-        found.append(
-            Confusion(answers.labels[a], answers.labels[b], int(table[a, b]), tuple(answers.tasks[i] for i in images))
-        )
-    return sorted(found, key=lambda entry: -entry.pairs)
-
-
-def _unanimous(counts: Ints) -> float:
-    given = counts.sum(axis=1)
-    shared = given >= 2
-    return float((counts.max(axis=1, initial=0) == given)[shared].mean()) if shared.any() else math.nan
-
-
-def _warnings(
-    answers: Answers, rows: Sequence[Current], alpha: Estimate, config: AgreementConfig, known: int
-) -> list[str]:
-    found = []
-    if 0 < alpha.tasks < config.min_tasks:
-        found.append(f"only {alpha.tasks} images were labeled twice; below {config.min_tasks} the figures mean little")
-    if alpha.reason:
-        found.append(f"alpha is undefined: {alpha.reason}")
-    given = (answers.matrix >= 0).sum(axis=0)
-    for name, count in zip(answers.annotators, given.tolist(), strict=True):
-        if len(given) > 1 and count > config.max_share * given.sum():
-            found.append(f"{name} gave {count / given.sum():.0%} of all labels; the others hardly count")
-    shown = sum(row.proposal is not None for row in rows)
-    if shown:
-        found.append(f"{shown} of {len(rows)} answers were given with a proposal shown; they agree with the model too")
-    if len(answers.labels) > known:
-        found.append(f"labels that the concept does not have: {', '.join(answers.labels[known:])}")
-    return found
-
-
-def _refuse_single_labels(found: AgreementDetails) -> None:
+def _refuse_single_labels(found: Details) -> None:
     name = shlex.quote(found.concept.name)
-    if not found.answers.tasks:
+    if not found.votes.answers.tasks:
         raise CollectError(
             f"nobody has answered anything for `{found.concept.name}` yet",
             hint=f"label in Label Studio, then `collect label pull {name}`",
         )
-    if not found.alpha.tasks:
+    if not found.measured.shared:
         raise CollectError(
             f"no image of `{found.concept.name}` was labeled by two annotators, and without that there is no agreement",
-            hint="name a second person in `label.annotators` with `label.overlap = 2`, then `collect label push"
+            hint="`collect label annotators add NAME` with `label.overlap = 2`, then `collect label push"
             f" {name}`; the {len(found.settled)} single answers are kept as they are",
         )
 
 
-def _gate_message(alpha: Estimate, fail_under: float) -> str:
-    if math.isnan(alpha.value):
-        return f"alpha is undefined, so it is not at least {fail_under:g}: {alpha.reason}"
-    return (
-        f"alpha is {alpha.value:.3f} ({alpha.low:.3f} to {alpha.high:.3f}, {alpha.tasks} images), below {fail_under:g}"
-    )
-
-
-def _row(person: AnnotatorFigures) -> dict[str, Any]:
-    row = dataclasses.asdict(person)
-    del row["name"]
-    return {key: _number(value) for key, value in row.items()}
-
-
-def _number(value: float) -> float | None:
-    """JSON has no nan."""
-    return None if math.isnan(value) else value
+def _figures(person: Person) -> dict[str, float | int | None]:
+    """One annotator as plain JSON. `sentinels` is a share of those given, `resisted` of those with a wrong proposal."""
+    shares = {
+        "agreement": person.agreement,
+        "alpha_without": person.alpha_without,
+        "sentinels": person.sentinels,
+        "accepted": person.anchoring.accepted,
+        "resisted": person.anchoring.resisted,
+        "shown": person.anchoring.shown,
+        "blank": person.anchoring.blank,
+        "drift": person.drift,
+    }
+    return {
+        "answers": person.answers,
+        "compared": person.compared,
+        **{key: number(estimate.value) for key, estimate in shares.items()},
+        "sentinels_given": person.sentinels.tasks,
+        "wrong_sentinels_given": person.anchoring.resisted.tasks,
+        "information": number(person.information),
+        "unsure": number(person.unsure),
+        "seconds": number(person.seconds),
+        "fast": person.fast,
+    }

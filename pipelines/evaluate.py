@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ from collector.errors import GateNotMet, UsageError
 from collector.records import Summary
 from collector.workspace import Workspace
 from labeling.agreement import pairwise_agreement
+from labeling.ceiling import ceiling
 from pipelines import metrics
 from pipelines.calibrate import Floats, Ints
 from pipelines.predict import load_model
@@ -21,7 +23,11 @@ from pipelines.snapshot import Manifest, find, read_manifest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured(Summary):
-    """The figures of a run on one split. `human_agreement` is how often two annotators agree there: the ceiling."""
+    """The figures of a run on one split.
+
+    `human_ap` and `human_error` are the ceiling: one annotator's label as the score of what the others say, see
+    `labeling.ceiling`. `human_agreement` is how often two annotators agree there.
+    """
 
     run: str
     concept: str
@@ -32,11 +38,13 @@ class Measured(Summary):
     ap: float
     ap_low: float
     ap_high: float
+    human_ap: float | None
     ece: float
     brier: float
     nll: float
     threshold: float
     error: float
+    human_error: float | None
     majority_error: float
     human_agreement: float | None
 
@@ -95,10 +103,17 @@ def evaluate(
 def figures(
     ws: Workspace, manifest: Manifest, split: str, probabilities: Floats, *, threshold: float, draws: int
 ) -> dict[str, Any]:
-    """Every figure of one split, `metrics.measure` and the people's own agreement."""
+    """Every figure of one split, `metrics.measure` and the people's own."""
     truth = truth_of(manifest, split)
     measured = metrics.measure(probabilities, truth, manifest.labels, threshold=threshold, draws=draws, seed=ws.seed)
-    return {**measured, "human_agreement": human_agreement(ws, manifest.concept, split)}
+    votes = votes_on(ws, manifest.concept, split, manifest.labels)
+    reached = ceiling(votes)
+    return {
+        **measured,
+        "human_ap": reached.ap if reached else None,
+        "human_error": 1 - reached.accuracy if reached else None,
+        "human_agreement": human_agreement(votes),
+    }
 
 
 def no_width(found: dict[str, Any]) -> tuple[str, ...]:
@@ -121,16 +136,21 @@ def truth_of(manifest: Manifest, split: str) -> Ints:
     return np.array([place[row.label] for row in manifest.split(split)], dtype=np.int64)
 
 
-def human_agreement(ws: Workspace, concept: str, split: str) -> float | None:
-    """How often two annotators gave one image of the split the same label; None where no image has two labels.
+def votes_on(ws: Workspace, concept: str, split: str, labels: Sequence[str] = ()) -> Ints:
+    """The votes on the images of a split, images x labels; labels that the concept does not have come last.
 
     Ties count, though no snapshot holds them: without them people would look as if they never disagreed.
     """
     home = pools.splits(ws.catalog, concept)
     votes = [row.votes for row in consensus.settled(ws.catalog, concept) if home.get(row.image) == split]
-    names = sorted({label for vote in votes for label in vote})
+    names = [*labels, *sorted({label for vote in votes for label in vote} - set(labels))]
     counts = np.array([[vote.get(label, 0) for label in names] for vote in votes], dtype=np.int64)
-    found = pairwise_agreement(counts.reshape(len(votes), len(names)), draws=1)
+    return counts.reshape(len(votes), len(names))
+
+
+def human_agreement(votes: Ints) -> float | None:
+    """How often two annotators gave one image the same label; None where no image has two labels."""
+    found = pairwise_agreement(votes, draws=1)
     return found.value if found.tasks else None
 
 

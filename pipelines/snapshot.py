@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from collector import quality
-from collector.catalog import consensus, labels, models, now, pools, sightings
+from collector.catalog import consensus, errata, labels, models, now, pools, sightings
 from collector.catalog.consensus import Settled
 from collector.catalog.labels import Current
 from collector.catalog.models import SnapshotRow
@@ -25,11 +25,13 @@ from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Concept, Summary
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
+from labeling.gate import require_agreement
 from pipelines import parquet, shortcuts
 from pipelines.config import SnapshotConfig
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = ("validation", "test")
+ERRATUM = "erratum"  # the method of a label that an erratum set, with its number
 
 
 class ManifestRow(NamedTuple):
@@ -89,7 +91,9 @@ class Manifest:
 class SnapshotSummary(Summary):
     """What was frozen: images by split, `labels` by split and label, `excluded` by reason; `unlicensed` is a share.
 
-    `shortcut_auc` is how well the files without their pixels tell the concept from the rest; None: too few to tell.
+    `errata` labels are those of applied errata, not of the votes.
+    `shortcut_auc` is how well the files without their pixels tell the concept from the rest; None: too few to tell, or
+    not measured, and a warning says so.
     """
 
     digest: str
@@ -104,19 +108,27 @@ class SnapshotSummary(Summary):
     shortcut_auc: float | None
     shortcut_auc_low: float | None
     shortcut_auc_high: float | None
+    errata: int
     changed: bool
 
 
-def snapshot(ws: Workspace, concept: str | None = None, *, accept_shortcut: bool = False) -> SnapshotSummary:
+def snapshot(
+    ws: Workspace, concept: str | None = None, *, accept_shortcut: bool = False, accept_ceiling: bool = False
+) -> SnapshotSummary:
     """Freeze the settled labels of a concept; `changed` is False when nothing is new since the last time.
 
     Raises:
         GateNotMet: nothing is settled yet, or validation or test would lack a label; or, without `accept_shortcut`, the
-            classes can be told apart without looking at the pictures.
+            classes can be told apart without looking at the pictures; or, without `accept_ceiling`, people agree less
+            than `agreement.minimum`, or nothing was labeled twice.
     """
     described = ws.concept(concept)
     config = ws.section(SnapshotConfig)
     ws.progress("reading labels", 0, None)
+    settled = consensus.settled(ws.catalog, described.name)
+    told = require_agreement(ws, described.name, accept=accept_ceiling) if settled else ()
+    if accept_ceiling and not any(sum(row.votes.values()) > 1 for row in settled):
+        config = config.model_copy(update={"min_annotators": 1})  # labels from elsewhere: one each is all there is
     rows, excluded = _rows(ws, described, config)
     manifest = Manifest(described.name, described.labels, config.model_dump(), tuple(rows))
     check_groups(manifest.rows)
@@ -127,6 +139,7 @@ def snapshot(ws: Workspace, concept: str | None = None, *, accept_shortcut: bool
     path = f"snapshots/{digest[:16]}.parquet"
     if not (ws.data / path).exists():
         _write(ws, manifest, path)
+    told += _open_errata(ws, described.name)
     counts = manifest.counts()
     changed = models.put_snapshot(
         ws.catalog, SnapshotRow(digest, described.name, path, dict(manifest.config), counts, now())
@@ -143,7 +156,8 @@ def snapshot(ws: Workspace, concept: str | None = None, *, accept_shortcut: bool
         **shortcuts.figures("shortcut_auc", shortcut.files if shortcut else None),
         changed=changed,
         next="collect train-baseline",
-        warnings=_warnings(unlicensed, excluded) + (shortcuts.warnings(ws, shortcut) if shortcut else ()),
+        errata=sum(row.method.startswith(ERRATUM) for row in rows),
+        warnings=told + _warnings(unlicensed, excluded) + shortcuts.warnings(ws, shortcut),
     )
 
 
@@ -225,14 +239,14 @@ def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list
             answers.setdefault(answer.image, {})[answer.annotator] = answer
     kept: list[ManifestRow] = []
     excluded: Counter[str] = Counter()
-    for settled in consensus.settled(ws.catalog, concept.name):
+    for settled in _amended(ws, concept.name):
         image = settled.image
         given = list(answers.get(image, {}).values())
         held_out = splits.get(image) in HELD_OUT
         if image in aside:
             excluded["copy"] += 1
         elif image in poor:
-            excluded[f"quality: {poor[image]}"] += 1
+            excluded[poor[image]] += 1
         elif image not in pool or image not in splits:
             excluded["not-in-pool"] += 1
         elif image not in origins:
@@ -245,6 +259,17 @@ def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list
             member = pool[image]
             kept.append(_row(settled, splits[image], member.role, member.tier, given, origins[image]))
     return sorted(kept), dict(sorted(excluded.items()))
+
+
+def _amended(ws: Workspace, concept: str) -> list[Settled]:
+    """What is settled, with the labels of applied errata in place of the votes'."""
+    known = errata.applied(ws.catalog, concept)
+    return [
+        row._replace(label=known[row.image].should_be, confidence=1.0, method=f"{ERRATUM} {known[row.image].id}")
+        if row.image in known
+        else row
+        for row in consensus.settled(ws.catalog, concept)
+    ]
 
 
 def _unusable(settled: Settled, concept: Concept, config: SnapshotConfig) -> str:
@@ -323,6 +348,12 @@ def _refuse_gaps(ws: Workspace, concept: Concept, manifest: Manifest, left_out: 
                 hint=f"label more of it (`collect label pull {concept.name}`, `collect agreement {concept.name}`), "
                 f"or collect more (`collect crawl {concept.name}`)",
             )
+
+
+def _open_errata(ws: Workspace, concept: str) -> tuple[str, ...]:
+    waiting = sum(row.state == errata.OPEN for row in errata.register(ws.catalog, concept))
+    many = f"{waiting} errata are open, and those labels count as they are: `collect errata list`"
+    return (many,) if waiting else ()
 
 
 def _told(excluded: dict[str, int]) -> str:

@@ -24,6 +24,7 @@ from collector.catalog import models, now
 from collector.catalog.models import Experiment, SnapshotRow
 from collector.errors import GateNotMet
 from collector.workspace import Workspace
+from labeling.gate import require_agreement
 from pipelines import calibrate, parquet, track
 from pipelines.backbones import Backbone, chosen, load_backbone
 from pipelines.calibrate import Floats, Ints
@@ -48,7 +49,7 @@ class RunSummary(Measured):
     reused: bool
 
 
-def train_baseline(
+def train_baseline(  # noqa: PLR0913  # one for each option of the command
     ws: Workspace,
     concept: str | SnapshotSummary | None = None,
     *,
@@ -56,6 +57,7 @@ def train_baseline(
     backbone: str | None = None,
     weights: str | Path | None = None,
     replicate: int = 0,
+    accept_ceiling: bool = False,
 ) -> RunSummary:
     """Train on the newest snapshot of a concept (or on the given one) and measure on its validation split.
 
@@ -66,15 +68,17 @@ def train_baseline(
         backbone: instead of `train.backbone`.
         weights: a state dict of the backbone, instead of `train.weights`.
         replicate: another number runs a finished experiment again, with another seed.
+        accept_ceiling: train though people agree too little, or nobody knows how far they do.
 
     Raises:
-        GateNotMet: there is no frozen validation set yet, or train lacks a label.
+        GateNotMet: there is no frozen validation set yet, or train lacks a label; or people agree too little.
         UsageError: an unknown backbone or snapshot, or a file that is not weights.
     """
     if isinstance(concept, SnapshotSummary):
         snapshot = concept.digest
         concept = concept.concept
     frozen = find(ws, ws.concept(concept).name, snapshot)
+    told = require_agreement(ws, frozen.concept, accept=accept_ceiling)
     config = ws.section(TrainConfig)
     name, file = chosen(ws, backbone, weights)
     extractor = load_backbone(name, file)
@@ -82,7 +86,7 @@ def train_baseline(
     run = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
     known = models.experiment_of(ws.catalog, run)
     if known is not None and known.metrics is not None:
-        return _summary(ws, known, reused=True)
+        return _summary(ws, known, told, reused=True)
     with ws.lock(f"train-{run}"):
         where = {"weights": str(Path(file).resolve()) if file else None}
         begun = Experiment(
@@ -92,7 +96,7 @@ def train_baseline(
         models.finish_experiment(ws.catalog, run, found)
     finished = models.experiment_of(ws.catalog, run)
     assert finished is not None
-    return _summary(ws, finished, reused=False)
+    return _summary(ws, finished, told, reused=False)
 
 
 def source_digest() -> str:
@@ -138,7 +142,7 @@ def _train(
     seed = begun.config["seed"]
     models.start_experiment(ws.catalog, begun)
     ws.progress("fitting the head", 0, None)
-    c, losses = choose_c(train, truth, [row.group for row in rows], config, seed)
+    c, losses, held = choose_c(train, truth, [row.group for row in rows], config, seed)
     head = fit(train, truth, manifest.labels, c=c, balanced=config.balanced)
     probabilities = head.probabilities(validation)
     threshold = Curve.of(truth_of(manifest, "validation") == 0, probabilities[:, 0]).best_threshold()
@@ -152,7 +156,9 @@ def _train(
     }
     folder = ws.data / begun.path
     head.save(folder / HEAD)
-    _write_predictions(folder / "validation.parquet", manifest, probabilities, threshold)
+    _write_predictions(folder / parquet.VALIDATION, manifest, "validation", probabilities, threshold)
+    if held is not None:
+        _write_predictions(folder / parquet.CROSS_VALIDATED, manifest, "train", held, threshold)
     durable.save(folder / "config.json", json.dumps(begun.config, indent=1).encode())
     durable.save(folder / "metrics.json", json.dumps(found, indent=1).encode())
     track.write_events(folder, found)
@@ -161,27 +167,29 @@ def _train(
 
 def choose_c(
     matrix: NDArray[np.float32], truth: Ints, groups: Sequence[str], config: TrainConfig, seed: int
-) -> tuple[float, dict[str, float]]:
-    """The inverse penalty with the lowest cross-validated log loss, and the loss of each.
+) -> tuple[float, dict[str, float], Floats | None]:
+    """The inverse penalty with the lowest cross-validated log loss, the loss of each, and what that one said.
 
-    Folds never part a near-duplicate group. With fewer than two images of a label there is nothing to validate on, and
-    the strongest penalty is taken.
+    The third is images x labels, each image judged by a head that was not trained on it. Folds never part a
+    near-duplicate group. With fewer than two images of a label there is nothing to validate on, and the strongest
+    penalty is taken.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     grid = sorted(config.c_grid)
     folds = min(config.folds, int(np.bincount(truth).min()))
     if folds < 2 or len(grid) == 1:
-        return grid[0], {}
+        return grid[0], {}, None
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    losses = dict.fromkeys(grid, 0.0)
     names = [str(k) for k in range(int(truth.max()) + 1)]
+    held = {c: np.empty((len(truth), len(names))) for c in grid}
     for inside, outside in split.split(matrix, truth, groups):
         for c in grid:
             head = fit(matrix[inside], truth[inside], names, c=c, balanced=config.balanced)
-            losses[c] += calibrate.nll(head.probabilities(matrix[outside]), truth[outside]) * len(outside) / len(truth)
+            held[c][outside] = head.probabilities(matrix[outside])
+    losses = {c: calibrate.nll(held[c], truth) for c in grid}
     best = min(grid, key=lambda c: losses[c])
-    return best, {str(c): loss for c, loss in losses.items()}
+    return best, {str(c): loss for c, loss in losses.items()}, held[best]
 
 
 def fit(matrix: NDArray[np.float32], truth: Ints, labels: Sequence[str], *, c: float, balanced: bool) -> Head:
@@ -201,10 +209,10 @@ def fit(matrix: NDArray[np.float32], truth: Ints, labels: Sequence[str], *, c: f
     return Head(tuple(labels), weights, bias, mean, scale)
 
 
-def _write_predictions(path: Path, manifest: Manifest, probabilities: Floats, threshold: float) -> None:
+def _write_predictions(path: Path, manifest: Manifest, split: str, probabilities: Floats, threshold: float) -> None:
     import pyarrow as pa
 
-    rows = manifest.split("validation")
+    rows = manifest.split(split)
     said = decide(probabilities, threshold)
     columns = {
         "image": [row.image for row in rows],
@@ -215,7 +223,7 @@ def _write_predictions(path: Path, manifest: Manifest, probabilities: Floats, th
     parquet.save(path, pa.table(columns).replace_schema_metadata({"labels": json.dumps(manifest.labels)}))
 
 
-def _summary(ws: Workspace, done: Experiment, *, reused: bool) -> RunSummary:
+def _summary(ws: Workspace, done: Experiment, told: tuple[str, ...], *, reused: bool) -> RunSummary:
     found = done.metrics or {}
     return RunSummary(
         **pick(RunSummary, found),
@@ -227,7 +235,7 @@ def _summary(ws: Workspace, done: Experiment, *, reused: bool) -> RunSummary:
         path=str(ws.data / done.path),
         reused=reused,
         next="collect prelabel",
-        warnings=_warnings(found, done.config["backbone"]),
+        warnings=told + _warnings(found, done.config["backbone"]),
     )
 
 
@@ -235,7 +243,7 @@ def _warnings(found: dict[str, Any], backbone: str) -> tuple[str, ...]:
     said = []
     if backbone == "classic":
         said.append("`classic` features are weak; expect far better from pretrained weights (`--weights FILE`)")
-    ceiling = found["human_agreement"]
-    if ceiling is not None and 1 - found["error"] > ceiling:
-        said.append(f"people agree on {ceiling:.0%} of validation: a higher accuracy than that means little")
+    ceiling = found["human_error"]
+    if ceiling is not None and found["error"] < ceiling:
+        said.append(f"one person says what others say in {1 - ceiling:.0%}: a higher accuracy than that means little")
     return (*said, *no_width(found))

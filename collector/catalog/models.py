@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -37,10 +37,10 @@ class Experiment(NamedTuple):
 
 
 class ModelRun(NamedTuple):
-    """One model that predicts; `id` is the version that Label Studio shows."""
+    """One model that predicts; `id` is the version that Label Studio shows. `experiment` is None for zero-shot."""
 
     id: str
-    experiment: str
+    experiment: str | None
     backbone: str
     weights_digest: str
     transform_digest: str
@@ -104,6 +104,20 @@ def find_finished(catalog: Catalog, concept: str, run: str | None = None) -> Exp
     return Experiment(*row) if row else None
 
 
+def snapshots(catalog: Catalog, concept: str) -> list[SnapshotRow]:
+    """Every snapshot of a concept, oldest first."""
+    query = sa.select(*(snapshot.c[name] for name in SnapshotRow._fields)).where(snapshot.c.concept == concept)
+    with catalog.read() as connection:
+        return [SnapshotRow(*row) for row in connection.execute(query.order_by(snapshot.c.made_at))]
+
+
+def experiments(catalog: Catalog, concept: str) -> list[Experiment]:
+    """Every run of a concept, oldest first."""
+    query = _experiments().where(experiment.c.concept == concept).order_by(experiment.c.started_at)
+    with catalog.read() as connection:
+        return [Experiment(*row) for row in connection.execute(query)]
+
+
 def put_model_run(catalog: Catalog, row: ModelRun) -> None:
     """Write a model down; the same model is written once."""
     with catalog.write() as connection:
@@ -126,6 +140,15 @@ def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[P
     ]
     with catalog.write() as connection:
         return sum(connection.execute(insert_or_ignore(prediction, value)).rowcount for value in values)
+
+
+def prediction_ids(catalog: Catalog, model: str, concept: str, images: Sequence[str]) -> dict[str, int]:
+    """Image -> row id of what a model said of it, for at most a few thousand images."""
+    query = sa.select(prediction.c.image, prediction.c.id).where(
+        prediction.c.model_run == model, prediction.c.concept == concept, prediction.c.image.in_(images)
+    )
+    with catalog.read() as connection:
+        return {row.image: row.id for row in connection.execute(query)}
 
 
 def _experiments() -> sa.Select[Any]:

@@ -24,8 +24,9 @@ from collector.spiders.runner import CrawlSummary, crawl
 from collector.workspace import Progress, Workspace, silent
 from labeling import lifecycle
 from labeling.lifecycle import StartSummary, folder_of
+from labeling.projects import HOLDOUT, POOL
 from labeling.pull import PullSummary, pull
-from labeling.push import HOLDOUT, POOL, PushSummary, push
+from labeling.push import PushSummary, push
 from labeling.review import AgreementSummary, agreement
 from labeling.server import running
 from pipelines.backbones import need_extra

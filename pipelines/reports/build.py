@@ -1,7 +1,7 @@
 """`collect report`: write one self-contained HTML site about a concept, a page for each step.
 
-The site opens from disk and sends nothing anywhere: no script, no outside file, every picture inlined. All of it is
-made before the first file is replaced, so a killed report leaves the old one.
+The site opens from disk and sends nothing anywhere: no outside file, every picture inlined, and no script but the j
+and k keys of one page. All of it is made before the first file is replaced, so a killed report leaves the old one.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pipelines.reports import (
     learning,
     negatives,
     quality_page,
+    record,
     site,
 )
 from pipelines.reports.files import folder_name, publish
@@ -53,6 +54,9 @@ PAGES = (
     Page("negatives", "Negatives", "Are the negatives negative?", "negatives", negatives.negatives),
     Page("agreement", "Agreement", "Can the labels be trusted?", "label pull", judgment.agreement),
     Page("disagreements", "Disagreements", "Which images are hard?", "label pull", judgment.disagreements),
+    Page("annotators", "Annotators", "Whose answers should be looked at?", "label pull", record.annotators),
+    Page("events", "Events", "Who changed whose answers after submission?", "label pull", record.events),
+    Page("errata", "Errata", "Which labels are known to be wrong?", "errata list", record.errata),
     Page("snapshot", "Snapshot", "What is frozen for training?", "snapshot", learning.snapshot),
     Page("model", "Model", "Is the baseline any good?", "train-baseline", learning.model),
     Page("prelabels", "Proposals", "What does the model say of the rest?", "prelabel", learning.prelabels),

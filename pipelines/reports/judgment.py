@@ -2,40 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from labeling.agreement import Ints
-from pipelines.reports.contact_sheet import PER_PAGE
+import numpy as np
+
+from collector.catalog import funnel
+from collector.catalog import labels as label_rows
+from labeling.advice import effort
+from labeling.agreement import MISSING, Ints
+from labeling.config import LabelConfig
+from labeling.consensus import winners
+from labeling.measured import Measured
+from labeling.server import EVERYWHERE, HOST
+from pipelines.reports.contact_sheet import PER_PAGE, Picture
 from pipelines.reports.material import Material
+
+MOST_PEOPLE = 12  # in the matrix
+PAIRS, EXAMPLES = 4, 7  # confused pairs of labels with pictures, and how many of each
+DIFFERENCES = 16  # pictures on which the methods of consensus differ
 
 
 def agreement(of: Material) -> dict[str, Any] | None:
-    """Alpha with its interval, each annotator, each pair of annotators, each label against the rest."""
+    """Alpha with its interval, what to do, each label, annotator and pair of them, time and cost."""
     if not of.answered.touched:
         return None
-    found = of.agreement
+    found = of.review
+    content = agreement_of(found.measured, found.words, found.warnings, of.album.picture)
+    own = {"left": found.left, "cost": found.cost, "pace": _pace(of), "guideline": found.votes.guideline}
+    return {**content, **own, "ties": found.left.ties, "disputed": len(found.disputed)}
+
+
+def agreement_of(
+    found: Measured,
+    words: Sequence[str],
+    warnings: Sequence[str],
+    picture: Callable[[str], Picture] | None = None,
+) -> dict[str, Any]:
+    """The content of the agreement page of any table of answers; without `picture` its tasks are named only."""
+    most = sorted(found.people, key=lambda person: (-person.answers, person.name))[:MOST_PEOPLE]
+    names = [person.name for person in sorted(most, key=lambda person: person.name)]
     pairs = {(pair.first, pair.second): pair for pair in found.pairs}
     pairs |= {(second, first): pair for (first, second), pair in pairs.items()}
+    model = winners(found.answers, "dawid-skene")
+    differ = np.flatnonzero(model != found.majority)
+    confused = [
+        (pair, [picture(image) if picture else image for image in pair.images[:EXAMPLES]])
+        for pair in found.confusions[:PAIRS]
+    ]
     return {
         "found": found,
-        "names": found.answers.annotators,
+        "words": words,
+        "warnings": warnings,
+        "left": effort(found),
+        "cost": None,
+        "names": names,
+        "crowd": len(found.people),
         "pairs": pairs,
         "confusion": heat_rows(found.answers.labels, found.confusion),
-        "ties": sum(entry.tie for entry in found.disputed),
+        "confused": confused,
+        "ties": int(found.ties.sum()),
+        "disputed": int(found.disputed.sum()),
+        "differ": len(differ),
+        "differences": [_difference(found, model, int(i), picture) for i in differ[:DIFFERENCES]],
+        "linked": picture is not None,
+        "pace": None,
+        "guideline": "",
     }
 
 
 def disagreements(of: Material) -> dict[str, Any] | None:
-    """The disputed images, most disputed first, with every vote, note and time."""
+    """The disputed images, most disputed first, with every vote, note and time, the model's view and the way there."""
     if not of.answered.touched:
         return None
-    disputed = of.agreement.disputed
+    disputed = of.review.disputed
+    settled = {row.image: row for row in of.review.settled}
+    base = _address(of.ws.section(LabelConfig))
+    there = {
+        (task.image, task.annotator): f"{base}/projects/{task.project}/data?task={task.studio_task}"
+        for task in label_rows.tasks(of.catalog, of.name)
+        if task.project > 0 and task.studio_task > 0
+    }
+    said = _views(of)
     return {
-        "disputed": [(of.album.picture(entry.image), entry) for entry in disputed[:PER_PAGE]],
+        "disputed": [
+            (of.album.picture(entry.image), entry, settled[entry.image], said.get(entry.image))
+            for entry in disputed[:PER_PAGE]
+        ],
+        "links": there,
         "total": len(disputed),
         "hidden": max(0, len(disputed) - PER_PAGE),
-        "tasks": of.agreement.alpha.tasks,
+        "tasks": of.review.measured.shared,
+        "script": True,
     }
 
 
@@ -46,3 +104,50 @@ def heat_rows(labels: Sequence[str], table: Ints) -> list[tuple[str, list[tuple[
         (label, [(int(n), round(9 * int(n) / largest), i == j) for j, n in enumerate(row)])
         for i, (label, row) in enumerate(zip(labels, table, strict=True))
     ]
+
+
+def _difference(
+    found: Measured, model: Ints, task: int, picture: Callable[[str], Picture] | None
+) -> tuple[Picture | str, str, str]:
+    """An image on which majority and Dawid-Skene differ, and what each says."""
+    labels, name = found.answers.labels, found.answers.tasks[task]
+    votes = "a tie" if found.majority[task] == MISSING else labels[found.majority[task]]
+    inferred = "a tie" if model[task] == MISSING else labels[model[task]]
+    return (picture(name) if picture else name, votes, inferred)
+
+
+def _address(config: LabelConfig) -> str:
+    """Where Label Studio is, or will be when it is started."""
+    here = HOST if config.host == EVERYWHERE else config.host
+    return config.url.rstrip("/") or f"http://{here}:{config.port}"
+
+
+def _pace(of: Material) -> dict[str, float] | None:
+    """Median and 90th percentile of seconds for an answer, capped, and hours in all."""
+    cap = of.ws.section(LabelConfig).max_seconds
+    times = [vote.seconds for votes in of.review.votes.by_image.values() for vote in votes if vote.seconds is not None]
+    if not times:
+        return None
+    capped = np.minimum(times, cap)
+    return {
+        "median": float(np.median(capped)),
+        "slow": float(np.percentile(capped, 90)),
+        "hours": float(capped.sum() / 3600),
+        "answers": len(times),
+    }
+
+
+def _views(of: Material) -> dict[str, tuple[str, float]]:
+    """Image -> the label that the newest model gives it and its probability; only images that it did not learn from."""
+    if of.run is None:
+        newest = funnel.newest_model(of.catalog, of.name)
+        rows = funnel.predictions(of.catalog, of.name, newest) if newest else {}
+        return {image: max(row.items(), key=lambda item: item[1]) for image, row in rows.items() if row}
+    judged = of.judged
+    if judged is None:
+        return {}
+    best = judged.probabilities.argmax(axis=1)
+    return {
+        image: (judged.labels[k], float(row[k]))
+        for image, k, row in zip(judged.images, best.tolist(), judged.probabilities, strict=True)
+    }

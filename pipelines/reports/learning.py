@@ -12,6 +12,7 @@ from collector.catalog import funnel
 from collector.catalog.models import Experiment
 from collector.errors import CollectError
 from pipelines import calibrate
+from pipelines.parquet import VALIDATION
 from pipelines.reports import charts
 from pipelines.reports.contact_sheet import PER_PAGE
 from pipelines.reports.judgment import heat_rows
@@ -100,7 +101,7 @@ def _validation(of: Material, run: Experiment) -> list[dict[str, Any]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = of.ws.data / run.path / "validation.parquet"
+    path = of.ws.data / run.path / VALIDATION
     try:
         return list(pq.read_table(path).to_pylist())
     except (OSError, pa.ArrowInvalid) as error:

@@ -10,10 +10,12 @@ from collector.catalog.models import Experiment, SnapshotRow
 from collector.catalog.pools import Duplicate
 from collector.catalog.sightings import Seen
 from collector.credits import Credit, of_sightings
+from collector.errors import CollectError
 from collector.records import Concept
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
-from labeling.review import AgreementDetails, details
+from labeling.review import Details, details
+from pipelines.errata import Judged, out_of_sample, views
 from pipelines.reports.contact_sheet import Album
 from pipelines.snapshot import Manifest, find, read_manifest
 
@@ -63,9 +65,17 @@ class Material:
         return funnel.answered(self.catalog, self.name)
 
     @cached_property
-    def agreement(self) -> AgreementDetails:
+    def review(self) -> Details:
         """How far people agree; ask only when somebody has answered."""
-        return details(self.ws, self.name)
+        return details(self.ws, self.name, model=views)
+
+    @cached_property
+    def judged(self) -> Judged | None:
+        """What the newest run says of images that it was not trained on; None where that cannot be told."""
+        try:
+            return out_of_sample(self.ws, self.run) if self.run else None
+        except CollectError:
+            return None  # its snapshot is damaged, which its own page says
 
     @cached_property
     def snapshot(self) -> SnapshotRow | None:

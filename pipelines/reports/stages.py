@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from collector.catalog import consensus, funnel, images, pools
+from collector.catalog import consensus, errata, funnel, images, pools
 from collector.errors import CollectError
 from pipelines.reports.material import Material
 
@@ -44,6 +44,7 @@ def _judged(of: Material) -> list[Stage]:
     aside = Counter(_COPY[row.method] for row in of.copies.values())
     labeled = distinct & of.answered.labeled
     settled = {row.image: row.label for row in consensus.settled(of.catalog, of.name)}
+    settled |= {image: row.should_be for image, row in errata.applied(of.catalog, of.name).items() if image in settled}
     agreed = {image for image in labeled if settled.get(image) is not None}
     unsettled = Counter("a tie" if image in settled else "not settled yet" for image in labeled - agreed)
     sorting, judging = len(distinct) if compared else None, len(labeled) if of.answered.touched else None

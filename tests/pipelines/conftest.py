@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from collector import splits
-from collector.catalog import images, labels, models, sightings
+from collector.catalog import consensus, images, labels, models, sightings
 from collector.catalog.models import ModelRun, Prediction
 from collector.dedup import dedup
 from collector.intake import take_in
@@ -18,6 +18,7 @@ from collector.negatives import negatives
 from collector.quality import quality
 from collector.records import Kept, License, Rejected, Sighting
 from collector.workspace import Workspace
+from labeling.errata import open_erratum
 from labeling.review import agreement
 from pipelines.predict import load_model
 from pipelines.reports.build import report
@@ -83,6 +84,7 @@ def fill(ws: Workspace) -> None:
     snapshot(ws, "horse")
     train_baseline(ws, "horse")
     _predict(ws)
+    _follow_up(ws)
 
 
 def _answer(ws: Workspace) -> None:
@@ -104,6 +106,24 @@ def say(ws: Workspace, image: str, who: str, label: str) -> None:
     about = {"note": PAYLOADS[1], "seconds": 2.5, "content": f"{image} {who}"}
     labels.add_annotators(ws.catalog, {who: "a@example.org"})
     labels.add_annotations(ws.catalog, [{**given, **about}])
+
+
+def _follow_up(ws: Workspace) -> None:
+    """A task in Label Studio for a disputed picture, an answer that somebody else changed, and errata."""
+    standing = labels.current(ws.catalog, "horse")
+    disputed = next(row for row in standing if row.annotator == "cyd")
+    about = {"labels": ["horse", "not-horse"], "guideline": "", "guideline_hash": "", "overlap": 1, "blind": True}
+    rules = {"purpose": "pool", "proposals": False, "projects": {}}
+    opened = labels.open_round(ws.catalog, "horse", PAYLOADS[0], {**about, **rules})
+    labels.plan(ws.catalog, opened.id, [labels.Planned(disputed.image, name) for name in ("ann", "cyd", PAYLOADS[0])])
+    here = [task.id for task in labels.tasks(ws.catalog, "horse")]
+    labels.place(ws.catalog, 7, {number: 70 + place for place, number in enumerate(here)})
+    changed = {"concept": "horse", "image": disputed.image, "annotator": "cyd", "state": "answered", "label": "horse"}
+    by = {"note": PAYLOADS[0], "seconds": 2.5, "supersedes": disputed.id, "studio_updated_by": PAYLOADS[0]}
+    labels.add_annotations(ws.catalog, [{**changed, **by, "content": "changed"}])
+    for row in consensus.settled(ws.catalog, "horse")[:2]:
+        other = "horse" if row.label == "not-horse" else "not-horse"
+        open_erratum(ws, row.image, should_be=other, why=PAYLOADS[0], by=PAYLOADS[1], concept="horse")
 
 
 def found_as_horses(ws: Workspace) -> set[str]:

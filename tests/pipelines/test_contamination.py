@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from collector import splits
-from collector.catalog import pools, sightings, suspects
+from collector.catalog import pools, quality, sightings, suspects
 from collector.catalog.pools import PoolRow
+from collector.catalog.quality import Measured
 from collector.catalog.suspects import Suspect
 from collector.errors import CollectError, UsageError
 from collector.importing import import_folder
+from collector.quality import keys_of_checks
 from collector.workspace import Workspace
 from pipelines import contamination as module
 from pipelines.contamination import contamination, nearest
@@ -102,6 +104,18 @@ def test_only_the_first_go_to_people_but_everything_ambiguous_does(ws: Workspace
     assert {each.image for each in found} >= set(odd)
     assert summary.suspects == len(found) <= 3
     assert sum("ambiguous: `horse` can also mean cavalry" in each.reason for each in found) == 2
+
+
+def test_where_people_are_asked_for_negatives_with_a_face_come_first(make_workspace: Make) -> None:
+    person = '[concepts.horse]\nlabels = ["horse", "not-horse"]\nsynsets = { horse = "n00007846" }\n'
+    ws = make_workspace(CLASSIC + person)
+    _, negatives, _ = contaminated(ws)
+    shown = sorted(negatives)[:2]
+    quality.put(ws.catalog, [Measured(image, keys_of_checks()["faces"], 0.0, {}) for image in shown])
+    contamination(ws, "horse", limit=1)
+    found = suspects.of(ws.catalog, "horse")
+    assert {each.image for each in found} == set(shown)
+    assert all(each.reason.startswith("it shows a face") for each in found)
 
 
 def test_what_was_seen_bounds_what_was_not(ws: Workspace) -> None:

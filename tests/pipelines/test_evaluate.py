@@ -6,7 +6,7 @@ import pytest
 
 from collector.errors import GateNotMet, UsageError
 from collector.workspace import Workspace
-from pipelines.evaluate import Measured, evaluate, human_agreement, no_width
+from pipelines.evaluate import Measured, evaluate, human_agreement, no_width, votes_on
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
 from tests.pipelines.labeled import collect, label_all, settle
@@ -57,10 +57,10 @@ def test_without_a_run_the_hint_names_the_command(trained: Workspace) -> None:
 def test_ties_count_in_the_agreement_of_people(ws: Workspace) -> None:
     found = collect(ws)
     held = [image for image, (_, split) in found.items() if split == "validation"]
-    assert human_agreement(ws, "horse", "validation") is None
+    assert human_agreement(votes_on(ws, "horse", "validation")) is None
     settle(ws, *((image, "horse", {"horse": 2}) for image in held[:3]), (held[3], None, {"horse": 1, "not-horse": 1}))
-    assert human_agreement(ws, "horse", "validation") == 0.75
-    assert human_agreement(ws, "horse", "test") is None
+    assert human_agreement(votes_on(ws, "horse", "validation")) == 0.75
+    assert human_agreement(votes_on(ws, "horse", "test")) is None
 
 
 def test_a_perfect_score_is_told_with_what_it_cannot_rule_out() -> None:

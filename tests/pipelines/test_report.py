@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from collector.catalog import images, models, sightings
@@ -22,12 +23,13 @@ from collector.credits import web_link
 from collector.errors import CollectError
 from collector.records import Rejected, Sighting
 from collector.workspace import Workspace
+from pipelines.cli.main import cli
 from pipelines.reports.build import PAGES, report
 from pipelines.reports.contact_sheet import PER_PAGE, Album
 from pipelines.reports.material import Material
 from pipelines.reports.stages import stages
 from tests.conftest import REPOSITORY, jpeg
-from tests.pipelines.conftest import BY, LINKS, find, say
+from tests.pipelines.conftest import BY, LINKS, PAYLOADS, find, say
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,7 +61,9 @@ def test_nothing_in_the_pages_points_to_another_place(site: Path) -> None:
     for path in site.glob("*.html"):
         text = path.read_text(encoding="utf-8")
         assert "default-src 'none'" in html.unescape(text)
-        assert not re.search(r"<(script|iframe|object|form|base)\b", text)
+        assert not re.search(r"<(iframe|object|form|base)\b", text)
+        assert text.count("<script>") == (path.name == "disagreements.html")  # j and k, by its hash
+        assert not re.search(r"<script[^>]", text)
         assert all(source.startswith("data:image/") for source in re.findall(r'\bsrc="([^"]*)"', text))
         for link in re.findall(r"<a [^>]*>", text):
             outside = 'rel="noreferrer noopener nofollow"' in link
@@ -100,7 +104,12 @@ def test_a_page_whose_step_has_not_run_names_the_command(ws: Workspace) -> None:
     folder = Path(summary.path).parent
     for page in PAGES:
         text = (folder / f"{page.name}.html").read_text(encoding="utf-8")
-        assert f"collect {page.command} horse" in text
+        assert (
+            f"<code>collect {page.command}{'' if page.name in ('duplicates', 'quality') else ' horse'}</code>" in text
+        )
+    index = Path(summary.path).read_text(encoding="utf-8")
+    assert "<code>collect dedup</code>" in index
+    assert "<code>collect crawl horse</code>" in index
 
 
 def test_answers_of_one_person_alone_make_a_page_that_says_what_is_missing(ws: Workspace) -> None:
@@ -109,6 +118,38 @@ def test_answers_of_one_person_alone_make_a_page_that_says_what_is_missing(ws: W
     text = (Path(report(ws).path).parent / "agreement.html").read_text(encoding="utf-8")
     assert "no image was labeled by two annotators" in text
     assert not re.search(r"\bnan\b", text)
+
+
+def test_each_judgment_page_shows_strangers_names_as_text(site: Path) -> None:
+    for name in ("agreement", "disagreements", "annotators", "events", "errata"):
+        text = (site / f"{name}.html").read_text(encoding="utf-8")
+        assert html.escape(PAYLOADS[0]) in text, name
+        assert text.replace("<script>//", "").count("<script>") == 0, name
+
+
+def test_the_disagreements_lead_to_the_tasks_and_say_what_a_model_thinks_that_has_not_seen_them(site: Path) -> None:
+    text = (site / "disagreements.html").read_text(encoding="utf-8")
+    assert 'href="http://127.0.0.1:8330/projects/7/data?task=70"' in text
+    assert "model, not trained on it:" in text
+
+
+def test_a_table_of_answers_becomes_a_page_without_a_workspace(tmp_path: Path) -> None:
+    rows = [(f"picture {n}", who, "cat" if n % 2 or who == PAYLOADS[0] else PAYLOADS[1], None, 1.0 + n)
+            for n in range(40) for who in ("ann", "ben", PAYLOADS[0])]  # fmt: skip
+    table = tmp_path / "answers.csv"
+    with table.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("task", "annotator", "label", "truth", "seconds"), *rows])
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(cli, ["agreement", "--from", str(table), "--html", str(page), "--json"])
+    assert done.exit_code == 0, done.output
+    text = page.read_text(encoding="utf-8")
+    assert html.escape(PAYLOADS[0]) in text
+    assert "<script" not in text
+    assert "href=" not in text.replace('href="data:,"', "")
+    assert "Look at the answers of" in text
+    refused = CliRunner().invoke(cli, ["agreement", "--html", str(page)])
+    assert refused.exit_code == 2
+    assert "goes with --from" in refused.output
 
 
 def test_a_picture_whose_bytes_are_gone_is_named_and_the_rest_is_shown(ws: Workspace) -> None:

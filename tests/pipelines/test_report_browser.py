@@ -94,6 +94,19 @@ def test_the_filter_shows_the_credits_of_one_license(site: Path, full: Workspace
 
 
 @pytest.mark.browser
+def test_j_and_k_walk_through_the_disagreements(site: Path, look: Look) -> None:
+    wrong, page = look(site / "disagreements.html")
+    where = "[...document.querySelectorAll('figure.case')].indexOf(document.activeElement)"
+    places = [page.evaluate(where)]
+    for key in ("j", "j", "j", "k", "k", "k", "k"):
+        page.keyboard.press(key)
+        places.append(page.evaluate(where))
+    assert places == [-1, 0, 1, 2, 1, 0, 0, 0]
+    assert wrong == []
+    page.close()
+
+
+@pytest.mark.browser
 def test_the_browser_check_itself_finds_a_script_and_a_foreign_picture(site: Path, look: Look, tmp_path: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     planted = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'><p style='color:red'>x</p></main>"

@@ -130,6 +130,18 @@ def test_the_gate_and_the_warning_are_settings(make_workspace: Make) -> None:
     assert not [warning for warning in snapshot(ws, "horse").warnings if "AUC" in warning]
 
 
+def test_without_scikit_learn_the_snapshot_says_that_nothing_was_measured(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.shortcuts.find_spec", lambda name: None)
+    sides = mixed(ws, 30, differ=True)
+    pool(ws, *sides)
+    label(ws, *sides)
+    frozen = snapshot(ws, "horse")
+    assert frozen.shortcut_auc is None
+    assert any("was not measured" in said and "train" in said for said in frozen.warnings)
+
+
 def test_a_pool_without_a_shortcut_is_frozen_without_a_word(ws: Workspace) -> None:
     sides = mixed(ws, 40, differ=False)
     pool(ws, *sides)

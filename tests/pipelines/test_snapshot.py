@@ -108,6 +108,18 @@ def test_one_annotator_is_enough_for_a_training_image(ws: Workspace) -> None:
     assert snapshot(ws, "horse").train == 16
 
 
+def test_labels_of_one_vendor_are_frozen_only_where_the_unknown_ceiling_is_accepted(ws: Workspace) -> None:
+    found = collect(ws)
+    answer(ws, {image: label for image, (label, _) in found.items()}, ("vendor",))
+    settle(ws, *((image, label, {label: 1}) for image, (label, _) in found.items()))
+    with pytest.raises(GateNotMet, match="nobody knows how far its labels can be trusted"):
+        snapshot(ws, "horse")
+    made = snapshot(ws, "horse", accept_ceiling=True)
+    assert (made.validation, made.excluded) == (8, {})
+    assert read_manifest(ws, find(ws, "horse")).config["min_annotators"] == 1
+    assert "human ceiling" in made.warnings[0]
+
+
 def test_a_copy_is_left_out_whatever_its_label(ws: Workspace) -> None:
     found = collect(ws)
     label_all(ws, found)
