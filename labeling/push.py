@@ -17,7 +17,7 @@ from collector.errors import CollectError, UsageError
 from collector.records import Concept, Summary
 from collector.splits import draw, position
 from collector.workspace import Workspace
-from labeling import accounts, sentinels
+from labeling import accounts, sentinels, votes
 from labeling.accounts import ADMIN
 from labeling.config import LabelConfig
 from labeling.errata import doubted
@@ -238,8 +238,9 @@ def _dispute(desk: Desk, campaign: Campaign, limit: int | None) -> int:
         given[task.image] += task.round == round_.id
     wanted, stuck = {}, 0
     cases = {**doubted(desk.ws, concept), **disputed(rows.current(catalog, concept))}  # open errata come first
+    settled = votes.read(desk.ws, desk.concept).arbiter
     for image, people in cases.items():
-        if image in waiting:
+        if image in waiting or image in settled:
             continue
         if arbiter in people if arbiter else len(people) >= most or people >= set(desk.crowd(round_)):
             stuck += 1

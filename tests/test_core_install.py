@@ -42,7 +42,8 @@ def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_core_installs_light(core: Path) -> None:
     python = core.with_name("python")
-    run([python, "-c", "import collector.spiders.runner, labeling.pull, labeling.push, pipelines.cli.main"], core.parent)
+    modules = "collector.spiders.runner, labeling.pull, labeling.push, pipelines.cli.main"
+    run([python, "-c", f"import {modules}"], core.parent)
     for heavy in ("torch", "ray", "sklearn", "playwright"):
         code = f"import importlib.util; assert importlib.util.find_spec('{heavy}') is None"
         run([python, "-c", code], core.parent)
