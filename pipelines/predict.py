@@ -6,13 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from collector import durable
 from collector.catalog import models
-from collector.catalog.models import Experiment
+from collector.catalog.models import Experiment, ModelRun, Prediction
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.workspace import Workspace
 from pipelines.backbones import Backbone, load_backbone
@@ -20,6 +21,43 @@ from pipelines.calibrate import Floats
 from pipelines.features import features
 
 HEAD = "head.safetensors"
+
+
+class Predictor(Protocol):
+    """What judges pictures: a trained `Model`, or the zero-shot guess of a pretrained network."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """What the vectors that it judges are computed with."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the order of its probabilities."""
+
+    @property
+    def version(self) -> str:
+        """The readable name that Label Studio shows."""
+
+    @property
+    def run(self) -> str | None:
+        """The experiment that trained it, if any."""
+
+    def judge(self, vectors: NDArray[np.float32]) -> Floats:
+        """The probability of every label for vectors of its backbone, (images, dimension): (images, labels)."""
+
+
+def model_run(model: Predictor) -> ModelRun:
+    """The catalog's row of a model."""
+    used = model.backbone
+    return ModelRun(model.version, model.run, used.name, used.weights_digest, used.transform_digest)
+
+
+def judged(model: Predictor, images: Sequence[str], vectors: NDArray[np.float32]) -> list[Prediction]:
+    """What a model says of images, by their vectors (images, dimension)."""
+    return [
+        _prediction(image, model.labels, [float(p) for p in row])
+        for image, row in zip(images, model.judge(vectors), strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +116,20 @@ class Model:
         """The readable name that Label Studio shows."""
         return f"{self.backbone.name}-{self.experiment.run[:8]}"
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of its head."""
+        return self.head.labels
+
+    @property
+    def run(self) -> str | None:
+        """The run that it is."""
+        return self.experiment.run
+
+    def judge(self, vectors: NDArray[np.float32]) -> Floats:
+        """What the head says of vectors of the backbone."""
+        return self.head.probabilities(vectors)
+
     def probabilities(self, ws: Workspace, images: Sequence[str]) -> Floats:
         """The probability of every label for every image: (images, labels)."""
         return self.head.probabilities(features(ws, images, self.backbone))
@@ -103,3 +155,9 @@ def load_model(ws: Workspace, concept: str, run: str | None = None) -> Model:
             hint="put that file back, or train again with `collect train-baseline`",
         )
     return Model(found, backbone, Head.load(ws.data / found.path / HEAD))
+
+
+def _prediction(image: str, names: Sequence[str], probabilities: Sequence[float]) -> Prediction:
+    score, label = max(zip(probabilities, names, strict=True))
+    rounded = {name: round(p, 6) for name, p in zip(names, probabilities, strict=True)}
+    return Prediction(image, label, round(score, 6), rounded)

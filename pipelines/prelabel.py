@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from collector import splits
 from collector.catalog import labels, models
-from collector.catalog.models import ModelRun, Prediction
 from collector.errors import ServiceDown
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
 from labeling import push
 from pipelines.config import PrelabelConfig
-from pipelines.predict import Model, load_model
+from pipelines.features import features
+from pipelines.predict import Predictor, judged, load_model, model_run
+from pipelines.zero_shot import zero_shot as guessing
 
 CHUNK = 8192  # images predicted between two commits
 
@@ -38,28 +39,26 @@ class PrelabelSummary(Summary):
 
 
 def prelabel(
-    ws: Workspace, concept: str | None = None, *, run: str | None = None, limit: int | None = None
+    ws: Workspace,
+    concept: str | None = None,
+    *,
+    run: str | None = None,
+    limit: int | None = None,
+    zero_shot: bool = False,
 ) -> PrelabelSummary:
     """Predict all unlabeled images with a finished run, and propose labels for at most `limit` more of them.
 
-    Without a `limit`, `prelabel.limit` holds. Images that the model has judged before are not judged again.
+    Without a `limit`, `prelabel.limit` holds. Images that the model has judged before are not judged again. With
+    `zero_shot` the pretrained network itself guesses, by its ImageNet classes: no label is needed.
 
     Raises:
         GateNotMet: nothing was trained yet.
+        UsageError: no run is called so; or, for `zero_shot`, ImageNet has no class of the concept.
         ServiceDown: Label Studio does not answer; the predictions are saved, and the same command pushes them.
     """
     described = ws.concept(concept)
-    model = load_model(ws, described.name, run)
-    models.put_model_run(
-        ws.catalog,
-        ModelRun(
-            id=model.version,
-            experiment=model.experiment.run,
-            backbone=model.backbone.name,
-            weights_digest=model.backbone.weights_digest,
-            transform_digest=model.backbone.transform_digest,
-        ),
-    )
+    model: Predictor = guessing(ws, described) if zero_shot else load_model(ws, described.name, run)
+    models.put_model_run(ws.catalog, model_run(model))
     wanted = unlabeled(ws, described)
     known = labels.guesses(ws.catalog, described.name, model.version)
     fresh = _predict(ws, described, model, [image for image in wanted if image not in known])
@@ -88,20 +87,11 @@ def unlabeled(ws: Workspace, concept: Concept) -> list[str]:
     return sorted(image for image, name in home.items() if name == "train" and image not in answered)
 
 
-def _predict(ws: Workspace, concept: Concept, model: Model, images: Sequence[str]) -> int:
+def _predict(ws: Workspace, concept: Concept, model: Predictor, images: Sequence[str]) -> int:
     fresh = 0
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK]
-        found = [
-            _prediction(image, model.head.labels, [float(p) for p in row])
-            for image, row in zip(chunk, model.probabilities(ws, chunk), strict=True)
-        ]
+        found = judged(model, chunk, features(ws, chunk, model.backbone))
         fresh += models.add_predictions(ws.catalog, model.version, concept.name, found)
         ws.progress("predicting", start + len(chunk), len(images))
     return fresh
-
-
-def _prediction(image: str, names: Sequence[str], probabilities: Sequence[float]) -> Prediction:
-    score, label = max(zip(probabilities, names, strict=True))
-    rounded = {name: round(p, 6) for name, p in zip(names, probabilities, strict=True)}
-    return Prediction(image, label, round(score, 6), rounded)

@@ -18,6 +18,7 @@ from pipelines.cli import (
     dedup,
     demo,
     doctor,
+    errata,
     evaluate,
     import_,
     init,
@@ -39,7 +40,7 @@ SECTIONS = {
     "Start": [init.command, doctor.command, status.command, demo.command],
     "Collect": [sources.command, crawl.command, import_.command, dedup.command, negatives.command, recheck.command],
     "Check": [quality.command, leaks.command, shortcuts.command, contamination.command],
-    "Label": [label.group, agreement.command],
+    "Label": [label.group, agreement.command, errata.group],
     "Learn": [snapshot.command, train_baseline.command, evaluate.command, prelabel.command],
     "Share": [credits.command, report.command],
 }

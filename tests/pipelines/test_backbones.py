@@ -68,6 +68,15 @@ def test_features_do_not_depend_on_the_rest_of_the_batch(tmp_path: Path) -> None
     assert (together == other_way_round).all()
 
 
+def test_a_picture_alone_has_nearly_the_same_vector(tmp_path: Path) -> None:
+    backbone = loaded("squeezenet1_1", tmp_path)
+    prepared = backbone.prepare(picture(1))[None]
+    with backbone.ready():
+        found, alone = backbone.embed(prepared), backbone.embed(prepared, fill=False)
+    assert alone.shape == found.shape
+    np.testing.assert_allclose(alone, found, rtol=1e-3, atol=1e-4 * float(found.max()))
+
+
 def test_threads_of_the_caller_are_left_as_they_were(tmp_path: Path) -> None:
     backbone, before = loaded("squeezenet1_1", tmp_path), torch.get_num_threads()
     with backbone.ready():

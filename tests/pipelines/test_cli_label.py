@@ -48,3 +48,13 @@ def test_label_studio_runs_in_the_foreground_until_ctrl_c(tmp_path: Path) -> Non
     else:
         pytest.fail("Label Studio still answers after Ctrl-C")
     assert not answer(tmp_path, "label", "stop")["stopped"]
+
+
+def test_a_server_for_others_needs_a_password_that_no_command_line_takes(tmp_path: Path) -> None:
+    collect(tmp_path, "init")
+    refused = collect(tmp_path, "label", "start", "--host", "0.0.0.0")
+    assert refused.returncode == 2
+    assert "COLLECT_LABEL_PASSWORD" in refused.stderr
+    assert "--password " not in collect(tmp_path, "label", "start", "--help").stdout
+    status = answer(tmp_path, "label", "status")
+    assert (status["health"], status["url"], status["tasks"]) == ("stopped", "http://127.0.0.1:8330", None)

@@ -37,7 +37,7 @@ class Counting(Classic):
         self.embedded = 0
         self.dies_after = dies_after
 
-    def embed(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def embed(self, batch: NDArray[Any], *, fill: bool = True) -> NDArray[np.float32]:
         if self.embedded + len(batch) > self.dies_after:
             raise KeyboardInterrupt
         self.embedded += len(batch)
