@@ -72,7 +72,9 @@ def arrange(
     frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=Row._fields)
     frame = pd.DataFrame({name: frame.get(name) for name in Row._fields}, index=frame.index)
     texts = {name: _text(frame[name], labels, several) for name in ("label", "truth", "proposal", "sentinel")}
-    found = pd.concat([pd.Series(texts[name].dropna().unique()) for name in ("label", "truth", "sentinel")])
+    found = pd.Series(
+        [text for name in ("label", "truth", "sentinel") for text in texts[name][1] if text], dtype=object
+    )
     others = found.drop_duplicates()[lambda kept: ~kept.isin(labels)]
     if several:
         names = tuple(others.sort_values().tolist())
@@ -81,12 +83,17 @@ def arrange(
         classes = (*labels, *sorted(single - set(labels)))
     else:
         names = classes = (*labels, *_ordered(others.astype(str)).tolist())
-    codes = {name: pd.Index(names, dtype=object).get_indexer(text.astype(object)) for name, text in texts.items()}
+    known = pd.Index(names, dtype=object)
+    codes = {name: known.get_indexer(pd.Index(spelled, dtype=object))[code] for name, (code, spelled) in texts.items()}
     codes["annotator"], annotators = _factorize(frame["annotator"])
-    planted = codes["sentinel"] != MISSING
+    planted, axes = codes["sentinel"] != MISSING, (annotators, names, classes)
+    if not planted.any():
+        return (
+            _columns(frame, codes, axes),
+            _columns(frame[:0], {name: code[:0] for name, code in codes.items()}, axes),
+        )
     main, other = (
-        _columns(frame[part], {name: code[part] for name, code in codes.items()}, (annotators, names, classes))
-        for part in (~planted, planted)
+        _columns(frame[part], {name: code[part] for name, code in codes.items()}, axes) for part in (~planted, planted)
     )
     return main, other
 
@@ -125,23 +132,26 @@ def _columns(
     )
 
 
-def _text(column: pd.Series, labels: Sequence[str], several: bool) -> pd.Series:
-    """Labels as text, None where empty; sets in one spelling: each label once, in order of `labels`, then sorted."""
+def _text(column: pd.Series, labels: Sequence[str], several: bool) -> tuple[Ints, list[str | None]]:
+    """Codes and what they mean: labels as text, None where empty; the last meaning is None, for code -1.
+
+    Sets have one spelling: each label once, in order of `labels`, then sorted.
+    """
     code, names = pd.factorize(column)
     place = {label: i for i, label in enumerate(labels)}
-    spelled = []
-    for name in names:
+    spelled: list[str | None] = []
+    for name in names.tolist():
         text = _name(name).strip()
         if several:
             chosen = {one.strip() for one in text.split(SEVERAL)} - {""}
             text = SEVERAL.join(sorted(chosen, key=lambda one: (place.get(one, len(place)), one)))
         spelled.append(text or None)
-    return pd.Series(np.array([*spelled, None], dtype=object)[code])
+    return code, [*spelled, None]
 
 
 def _factorize(column: pd.Series) -> tuple[Ints, tuple[str, ...]]:
     code, names = pd.factorize(column)
-    text = pd.Series([_name(name) for name in names], dtype=object)
+    text = pd.Series([_name(name) for name in names.tolist()], dtype=object)
     ordered = _ordered(text)
     place = np.empty(len(text), dtype=np.int64)
     place[ordered.index.to_numpy()] = np.arange(len(text))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from labeling.agreement import MISSING, Answers, Floats, Ints, Scale, annotators, cohen, confusion
-from labeling.agreement.bootstrap import Estimates, Figure, estimate, totals
+from labeling.agreement.bootstrap import Estimates, Figure, Weights, estimate, totals
 from labeling.agreement.coefficients import by_label, confused, headline
 from labeling.columns import Columns
 
@@ -112,7 +112,7 @@ class Figures:
         right = [(labels[labeled] == truth) & stated for labels in self.decided.values()]
         summed = totals(np.column_stack([stated, *right]).astype(np.float64))
 
-        def figure(weights: Floats) -> Floats:
+        def figure(weights: Weights) -> Floats:
             whole, *parts = summed(weights)
             share: Floats = np.divide(parts, whole, out=np.full((len(parts), len(whole)), np.nan), where=whole > 0)
             return share

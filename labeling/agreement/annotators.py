@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.agreement.answers import MISSING, Answers, Floats, Ints
-from labeling.agreement.bootstrap import Figure, grouped, totals
+from labeling.agreement.bootstrap import Figure, Weights, grouped, totals
 from labeling.agreement.coefficients import Scale, majority
 
 Flags = NDArray[np.bool_]
@@ -58,7 +58,7 @@ def against_rest(answers: Answers, counts: Ints, found: Rest, shown: Flags, scal
     whole = totals(every)
     summed = grouped(np.column_stack([*flags, change]), answers.task, answers.annotator, crowd)
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         sums = summed(weights).transpose(1, 0, 2)
         compared, agreed, changes = sums[0], sums[1], sums[len(flags) :]
         compared_with, agreed_with = sums[2:4] if len(flags) == 4 else np.zeros((2, *compared.shape))
@@ -80,7 +80,7 @@ def shares(answers: Answers, parts: Sequence[tuple[Flags, Flags]]) -> Figure:
     columns = np.column_stack(flags).astype(np.float64)
     summed = grouped(columns, answers.task, answers.annotator, len(answers.annotators))
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         sums = summed(weights)
         rows = []
         for part in range(len(parts)):
@@ -137,7 +137,7 @@ def over_time(answers: Answers, found: Rest, cut: Windows) -> Figure:
     first = np.flatnonzero(np.diff(cut.owner, prepend=-1))
     last = np.append(first[1:], number)[: len(first)] - 1
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         compared, agreed = summed(weights).transpose(1, 0, 2)
         share = _ratio(agreed, compared)
         return np.vstack([share, share[last] - share[first]])

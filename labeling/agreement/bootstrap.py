@@ -17,15 +17,17 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from labeling.agreement.answers import Floats, Ints
 
-Figure = Callable[[Floats], Floats]  # weights, tasks x draws -> figures x draws
+Weights = Floats | NDArray[np.uint8]
+Figure = Callable[[Weights], Floats]  # weights, tasks x draws -> figures x draws
 
 _BLOCK = 128  # draws at a time, fewer where they would be more than
 _BLOCK_BYTES = 50_000_000
-_EXACT = 20_000_000  # weights in all, up to which they are double precision
+_EXACT = 20_000_000  # weights in all, up to which they are double precision; above, a byte each, since memory is slow
 _CHUNK = 4096  # tasks summed in single precision before the sum goes on in double
 
 
@@ -72,7 +74,7 @@ def estimate(figures: Sequence[Figure], tasks: int, *, draws: int = 1000, seed: 
         drawn: list[list[Floats]] = [[] for _ in figures]
         for weights in _ahead(samples(tasks, draws, seed, exact=tasks * draws <= _EXACT)):
             for figure, blocks in zip(figures, drawn, strict=True):
-                blocks.append(figure(weights).astype(weights.dtype, copy=False))
+                blocks.append(figure(weights).astype(_precision(weights), copy=False))
     found = []
     for value, blocks in zip(values, drawn, strict=True):
         low, high = percentiles(np.concatenate(blocks, axis=1) if blocks else np.empty((len(value), 0)))
@@ -96,16 +98,24 @@ def _libraries() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def samples(tasks: int, draws: int, seed: int, *, exact: bool) -> Iterator[Floats]:
-    """How often each task is drawn, tasks x some draws at a time; in single precision unless `exact`."""
+def samples(tasks: int, draws: int, seed: int, *, exact: bool) -> Iterator[Weights]:
+    """How often each task is drawn, tasks x some draws at a time; in bytes unless `exact`.
+
+    That one of many tasks is drawn more than 255 times does not happen: the chance is below 1e-500.
+    """
     rng = np.random.default_rng(seed)
-    dtype = np.float64 if exact else np.float32
+    dtype = np.float64 if exact else np.uint8
     size = max(1, min(draws, _BLOCK, _BLOCK_BYTES // (np.dtype(dtype).itemsize * max(1, tasks))))
     for start in range(0, draws if tasks else 0, size):
         counts = np.empty((min(size, draws - start), tasks), dtype=dtype)
         for row in counts:
             row[:] = np.bincount(rng.integers(0, tasks, tasks), minlength=tasks)
         yield np.ascontiguousarray(counts.T)
+
+
+def _precision(weights: Weights) -> type[np.floating[Any]]:
+    """What sums over weights are taken in."""
+    return np.float32 if weights.dtype == np.uint8 else np.float64
 
 
 def percentiles(values: Floats) -> tuple[Floats, Floats]:
@@ -130,17 +140,17 @@ def percentiles(values: Floats) -> tuple[Floats, Floats]:
 def totals(terms: Floats) -> Figure:
     """The weighted column sums of per-task terms (tasks x figures)."""
 
-    def figure(weights: Floats) -> Floats:
-        sums = np.zeros((terms.shape[1], weights.shape[1]))
+    def figure(weights: Weights) -> Floats:
+        sums, precision = np.zeros((terms.shape[1], weights.shape[1])), _precision(weights)
         for start in range(0, len(terms), _CHUNK):
-            part = terms[start : start + _CHUNK].astype(weights.dtype, copy=False)
-            sums += part.T @ weights[start : start + _CHUNK]
+            part, drawn = (each[start : start + _CHUNK].astype(precision, copy=False) for each in (terms, weights))
+            sums += part.T @ drawn
         return sums
 
     return figure
 
 
-def grouped(terms: Floats, task: Ints, group: Ints, groups: int) -> Callable[[Floats], Floats]:
+def grouped(terms: Floats, task: Ints, group: Ints, groups: int) -> Figure:
     """The weighted column sums of per-answer terms (answers x columns) in each group: groups x columns x draws.
 
     `task` names the task whose weight an answer has, `group` its group; many groups of few answers are fine.
@@ -149,18 +159,20 @@ def grouped(terms: Floats, task: Ints, group: Ints, groups: int) -> Callable[[Fl
     ordered, rows = terms[order], task[order]
     bounds = np.searchsorted(group[order], np.arange(groups + 1)).tolist()
 
-    def sums(weights: Floats) -> Floats:
-        found = np.zeros((groups, ordered.shape[1], weights.shape[1]), dtype=weights.dtype)
+    def sums(weights: Weights) -> Floats:
+        precision = _precision(weights)
+        found = np.zeros((groups, ordered.shape[1], weights.shape[1]), dtype=precision)
         for g, (begin, end) in enumerate(itertools.pairwise(bounds)):
             for a in range(begin, end, _CHUNK):
                 b = min(a + _CHUNK, end)
-                found[g] += ordered[a:b].astype(weights.dtype, copy=False).T @ weights.take(rows[a:b], axis=0)
+                drawn = weights.take(rows[a:b], axis=0).astype(precision, copy=False)
+                found[g] += ordered[a:b].astype(precision, copy=False).T @ drawn
         return found
 
     return sums
 
 
-def _ahead(blocks: Iterator[Floats]) -> Iterator[Floats]:
+def _ahead(blocks: Iterator[Weights]) -> Iterator[Weights]:
     """The same blocks, each made on another core while the one before it is used."""
     with ThreadPoolExecutor(1) as worker:
         coming = worker.submit(next, blocks, None)

@@ -14,7 +14,7 @@ import numpy as np
 
 from collector.errors import UsageError
 from labeling.agreement.answers import MISSING, Floats, Ints
-from labeling.agreement.bootstrap import Estimate, Figure, estimate, totals, undefined
+from labeling.agreement.bootstrap import Estimate, Figure, Weights, estimate, totals, undefined
 
 Level = Literal["nominal", "ordinal", "interval"]
 NO_PAIR = "no image was labeled by two annotators"
@@ -129,7 +129,7 @@ def headline(counts: Ints, scale: Scale = NOMINAL) -> Figure:
     even = len(counts) > 0 and bool((given == given[0]).all())
     size = counts.shape[1]
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         sums = summed(weights)
         n, same, all_pairs, shares, agreed, bits = sums[:6]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -152,7 +152,7 @@ def by_label(having: Ints, given: Ints) -> Figure:
     size = having.shape[1]
     summed = totals(np.column_stack([having * rest * share, having, given]))
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         sums = summed(weights)
         observed, one, every = sums[:size], sums[size:-1], sums[-1]
         expected = 2 * one * (every - one)
@@ -233,7 +233,7 @@ def confused(counts: Ints, first: Ints, second: Ints) -> Figure:
     differing = (np.square(given) - np.einsum("ij,ij->i", counts, counts)) / 2
     summed = totals(np.column_stack([counts[:, first] * counts[:, second], differing]))
 
-    def figure(weights: Floats) -> Floats:
+    def figure(weights: Weights) -> Floats:
         sums = summed(weights)
         share: Floats = np.divide(sums[:-1], sums[-1], out=np.full_like(sums[:-1], np.nan), where=sums[-1] > 0)
         return share
