@@ -163,7 +163,8 @@ def report(options: argparse.Namespace) -> str:
         python = python_with("agreement", *(f"{name}=={version}" for name, version in PEERS.items()))
         theirs = child(python, PEER, file, options.rounds)
         own = ours(data, options.rounds)
-        whole = child(sys.executable, EVERYTHING, file)
+        runs = [child(sys.executable, EVERYTHING, file) for _ in range(options.rounds)]
+        whole = min(runs, key=lambda run: float(str(run["seconds"])))
     lines = [
         "# Agreement: figures, intervals, time",
         "",

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,9 @@ def measure(
     answers, counts = main.answers, main.answers.counts()
     decided: dict[str, Ints] = {"majority": majority(counts), options.method: winners(answers, options.method, model)}
     figures = Figures(main, planted, scale, members, decided)
-    found = figures.estimates(options.draws, options.seed)
+    with ThreadPoolExecutor(1) as beside:  # pairs of annotators have draws of their own
+        pairs = beside.submit(_pairs, figures, level, options)
+        found = figures.estimates(options.draws, options.seed)
     heads = _headline(figures, found)
     return Measured(
         answers=answers,
@@ -91,7 +94,7 @@ def measure(
         **heads,
         by_label=_by_label(figures, found["labels"]),
         people=tuple(people_of(figures, found, cap_s=options.cap_s, fast_s=options.fast_s)),
-        pairs=tuple(_pairs(figures, level, options)),
+        pairs=tuple(pairs.result()),
         confusion=figures.confusion,
         confusions=tuple(_confusions(figures, found["confusions"])),
         guidelines=_guidelines(figures, found),
