@@ -77,25 +77,28 @@ def _summary(ws: Workspace, concept: str, counts: Mapping[str, int], warnings: I
 def follow(ws: Workspace, concept: str | None = None, *, every: float = 10.0) -> PullSummary:
     """Pull every `every` seconds until Ctrl-C; how it stands then, with the rows and warnings of all pulls.
 
-    A server that goes away is waited for, once the first pull has been done. Between two pulls it rests at least twice
-    as long as one takes, so that people who label do not feel it.
+    A server that goes away is waited for; one that is not there at the beginning is an error. Between two pulls it
+    rests at least twice as long as one takes, so that people who label do not feel it.
     """
-    begun, before = time.monotonic(), newest(ws.catalog)
-    first = last = pull(ws, concept)
-    name, took, warnings = ws.concept(concept).name, time.monotonic() - begun, dict.fromkeys(first.warnings)
+    name, before, begun, took = ws.concept(concept).name, newest(ws.catalog), time.monotonic(), 0.0
+    first: PullSummary | None = None
+    warnings: dict[str, None] = {}
     try:
+        with running(ws).connect() as studio:
+            studio.check()
         while True:
-            ws.progress(_pace(first, last, time.monotonic() - begun), last.answered, last.tasks)
-            time.sleep(max(every, 2 * took))
             started = time.monotonic()
             try:
-                last = pull(ws, concept)
+                last = pull(ws, name)
                 took = time.monotonic() - started
+                first = first or last
                 warnings |= dict.fromkeys(last.warnings)
+                ws.progress(_pace(first, last, time.monotonic() - begun), last.answered, last.tasks)
             except UsageError:
                 raise
             except CollectError as error:
-                ws.progress(f"following: waiting, {error.message}", last.answered, last.tasks)
+                ws.progress(f"following: waiting, {error.message}", 0, None)
+            time.sleep(max(every, 2 * took))
     except KeyboardInterrupt:
         return _summary(ws, name, added(ws.catalog, name, before), warnings)
 

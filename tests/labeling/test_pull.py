@@ -261,7 +261,7 @@ def test_watching_goes_on_when_the_server_was_away(
     desk: Workspace, concept: str, studio_server: Server, backend_port: int, watching: subprocess.Popen[str]
 ) -> None:
     tasks = rows.tasks(desk.catalog, concept)
-    for number in range(2):  # who sees the second one has come to the end of the first pull
+    for number in range(2):
         answer(studio_server, tasks[number], concept)
         _until(watching, desk, concept, number + 1)
     kill(studio_server)

@@ -51,10 +51,12 @@ def home(tmp_path: Path) -> Path:
 
 
 def commands() -> list[tuple[str, click.Command]]:
-    found = []
-    for name, command in cli.commands.items():
-        inner = command.commands if isinstance(command, click.Group) else {"": command}
-        found += [(f"{name} {sub}".strip(), each) for sub, each in inner.items()]
+    found, waiting = [], list(cli.commands.items())
+    for name, command in waiting:
+        if isinstance(command, click.Group):
+            waiting += [(f"{name} {sub}", each) for sub, each in command.commands.items()]
+        else:
+            found.append((name, command))
     return found
 
 
