@@ -17,10 +17,10 @@ from collector.catalog import rounds as book
 from collector.catalog.labels import Round, Task
 from collector.errors import CollectError, GateNotMet, ServiceDown
 from collector.records import Concept
-from collector.splits import position
 from collector.workspace import Workspace
 from labeling.config import LabelConfig
 from labeling.lifecycle import running
+from labeling.order import withheld
 from labeling.projects import POOL, PROPOSALS
 from labeling.studio import Studio
 
@@ -107,8 +107,8 @@ class LiveTasks:
 
     def may_show(self, task: Task) -> bool:
         """Whether a model may say something: of train, and not in the share that stays without proposals."""
-        at = position(f"{self.ws.seed}:{self.concept.name}:no proposal:{task.image}")  # as in `push`
-        return self._splits.get(task.image) == "train" and at >= self._without
+        kept_blank = withheld(self.ws, self.concept.name, task.image, self._without)
+        return self._splits.get(task.image) == "train" and not kept_blank
 
     def _read(self) -> None:
         catalog, name = self.ws.catalog, self.concept.name

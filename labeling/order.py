@@ -17,6 +17,7 @@ from collector.catalog import images as image_rows
 from collector.catalog import labels as rows
 from collector.catalog import rounds as book
 from collector.catalog.labels import Current
+from collector.splits import position
 from collector.workspace import Workspace
 from labeling.config import Order
 
@@ -61,6 +62,11 @@ def farthest_first(bits: NDArray[np.uint64], most: int) -> list[int]:
         distance[chosen[-1]] = -1
         chosen.append(int(distance.argmax()))
     return chosen
+
+
+def withheld(ws: Workspace, concept: str, image: str, share: float) -> bool:
+    """Whether an image is of the share that is shown without a proposal, by a keyed hash: what they do is measured."""
+    return position(f"{ws.seed}:{concept}:no proposal:{image}") < share
 
 
 def disputed(answers: Sequence[Current]) -> dict[str, set[str]]:

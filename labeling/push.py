@@ -23,7 +23,7 @@ from labeling.config import LabelConfig
 from labeling.errata import doubted
 from labeling.interface import Proposal
 from labeling.lifecycle import folder_of
-from labeling.order import arrange, disputed
+from labeling.order import arrange, disputed, withheld
 from labeling.projects import DISPUTED, HOLDOUT, POOL, PROPOSALS, shared
 from labeling.rounds import Desk, Rules, seat
 from labeling.sentinels import Wish
@@ -262,7 +262,7 @@ def _shown(desk: Desk, images: Iterable[str], guesses: Mapping[str, Guess], with
     return {
         image: guesses[image].id
         for image in images
-        if image in guesses and position(f"{desk.ws.seed}:{desk.concept.name}:no proposal:{image}") >= without
+        if image in guesses and not withheld(desk.ws, desk.concept.name, image, without)
     }
 
 

@@ -16,6 +16,8 @@ from collector.errors import CollectError, UsageError
 from collector.records import Summary
 from collector.workspace import Progress, Workspace, silent
 from labeling import server
+from labeling.config import LabelConfig
+from labeling.studio import is_up
 from pipelines import machine, settings
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -76,10 +78,16 @@ def _workspace(config: Path | None) -> Iterator[tuple[str, str, str]]:
         with Workspace.open(chosen.path) as ws:
             images = len(ws.catalog.frame("images"))
             yield "catalog", OK, f"{ws.catalog.url}, schema {ws.catalog.revision()}, {images} images"
-            running = server.status(ws.data / "label-studio")
-            yield "label studio server", OK, running.url if running else "not running (`collect label start`)"
+            yield ("label studio server", *_label_studio(ws))
     except CollectError as error:
         yield "workspace", FAIL, f"{error.message} ({error.hint})"
+
+
+def _label_studio(ws: Workspace) -> tuple[str, str]:
+    if elsewhere := ws.section(LabelConfig).url:
+        return (OK, elsewhere) if is_up(elsewhere) else (FAIL, f"{elsewhere}, of `label.url`, does not answer")
+    running = server.status(ws.data / "label-studio")
+    return OK, running.url if running else "not running (`collect label start`)"
 
 
 def _tools(fix: bool, progress: Progress) -> Iterator[tuple[str, str, str]]:

@@ -131,6 +131,12 @@ def test_the_origin_of_each_setting_is_told(home: Path) -> None:
     assert rows["dedup.threshold"]["origin"] == "default"
 
 
+def test_doctor_asks_the_label_studio_of_the_settings(home: Path) -> None:
+    done = collect(home, "doctor", "--json", COLLECT__LABEL__URL="http://127.0.0.1:9")
+    found = json.loads(done.stdout)["checks"]["label studio server"]
+    assert "http://127.0.0.1:9, of `label.url`, does not answer" in found
+
+
 def test_import_dedup_and_status_add_up_in_json(home: Path) -> None:
     pictures = home / "pictures"
     pictures.mkdir()
