@@ -1,4 +1,4 @@
-"""Which images validate and test: drawn at random before anything is trained, then frozen.
+"""Which images validate, test and calibrate: drawn at random before anything is trained, then frozen.
 
 Membership is a keyed hash of the image that stands for a near-duplicate group: nobody can pick it, adding images
 moves none, and no group spans two splits (the copies of a group never enter the pool).
@@ -26,11 +26,12 @@ class SplitsConfig(Section):
 
     section = "splits"
     validation: float = Field(0.2, ge=0, le=0.5, description="share of the pool that validates")
-    test: float = Field(0.1, ge=0, le=0.5, description="share of the pool that is kept for the final test")
+    test: float = Field(0.1, ge=0, le=0.3, description="share of the pool that is kept for the final test")
+    calibration: float = Field(0.1, ge=0, le=0.3, description="share of the pool that probabilities are calibrated on")
 
 
 def draw(ws: Workspace, concept: Concept) -> dict[str, str]:
-    """Image -> `train`, `validation` or `test` for the whole pool of the concept; new images are drawn and frozen."""
+    """Image -> its split, for the whole pool of the concept; new images are drawn and frozen."""
     enroll(ws, concept)
     return freeze(ws, concept, [row.image for row in pools.members(ws.catalog, concept.name)])
 
@@ -38,7 +39,8 @@ def draw(ws: Workspace, concept: Concept) -> dict[str, str]:
 def freeze(ws: Workspace, concept: Concept, images: Iterable[str]) -> dict[str, str]:
     """Image -> the split in which it is, once and for all, for some images of the pool."""
     shares = ws.section(SplitsConfig)
-    rule = f"sha256({ws.seed}:{concept.name}:image), validation {shares.validation}, test {shares.test}"
+    sizes = ", ".join(f"{name} {share}" for name, share in shares)
+    rule = f"sha256({ws.seed}:{concept.name}:image), {sizes}"
     wanted = list(images)
     frozen = pools.splits(ws.catalog, concept.name)
     pools.freeze_splits(
@@ -78,4 +80,7 @@ def position(key: str) -> float:
 def _name(at: float, shares: SplitsConfig) -> str:
     if at < shares.validation:
         return "validation"
-    return "test" if at < shares.validation + shares.test else "train"
+    at -= shares.validation
+    if at < shares.test:
+        return "test"
+    return "calibration" if at - shares.test < shares.calibration else "train"

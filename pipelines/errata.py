@@ -24,7 +24,7 @@ from collector.workspace import Workspace
 from labeling.errata import CONFIRMED, POOL, chosen, state_of
 from pipelines import parquet
 from pipelines.calibrate import Floats, Ints, temperature
-from pipelines.snapshot import find, read_manifest
+from pipelines.manifest import find, read_manifest
 
 SHOWN = 20  # suspects in a summary
 MODEL = "model"

@@ -17,8 +17,8 @@ from labeling.agreement import pairwise_agreement
 from labeling.ceiling import ceiling
 from pipelines import metrics
 from pipelines.calibrate import Floats, Ints
+from pipelines.manifest import Manifest, find, read_manifest
 from pipelines.predict import load_model
-from pipelines.snapshot import Manifest, find, read_manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,17 +62,18 @@ def judged(model: Predictor, images: Sequence[str], vectors: NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """Softmax of `weights @ ((features - mean) / scale) + bias`; `weights` is (labels, dimension)."""
+    """Softmax of `(weights @ ((features - mean) / scale) + bias) / temperature`; `weights` is (labels, dimension)."""
 
     labels: tuple[str, ...]
     weights: Floats
     bias: Floats
     mean: Floats
     scale: Floats
+    temperature: float = 1.0  # fitted on the calibration split; 1 leaves the probabilities as they were learned
 
     def probabilities(self, features: NDArray[np.float32]) -> Floats:
         """The probability of every label for every row: (images, labels)."""
-        logits = (features - self.mean) / self.scale @ self.weights.T + self.bias
+        logits = ((features - self.mean) / self.scale @ self.weights.T + self.bias) / self.temperature
         grown = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(grown / grown.sum(axis=1, keepdims=True))
 
@@ -82,7 +83,8 @@ class Head:
 
         tensors = {"weights": self.weights, "bias": self.bias, "mean": self.mean, "scale": self.scale}
         contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        durable.save(path, save(contiguous, metadata={"labels": json.dumps(self.labels)}))
+        heat = {"temperature": repr(self.temperature)}
+        durable.save(path, save(contiguous, metadata={"labels": json.dumps(self.labels), **heat}))
 
     @classmethod
     def load(cls, path: Path) -> Head:
@@ -95,8 +97,9 @@ class Head:
 
         try:
             with safe_open(path, framework="numpy") as file:
-                labels = tuple(json.loads(file.metadata()["labels"]))
-                return cls(labels, *(file.get_tensor(name) for name in ("weights", "bias", "mean", "scale")))
+                about = file.metadata()
+                tensors = (file.get_tensor(name) for name in ("weights", "bias", "mean", "scale"))
+                return cls(tuple(json.loads(about["labels"])), *tensors, float(about["temperature"]))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CollectError(
                 f"the head {path} cannot be read: {error}", hint="`collect train-baseline` makes it again"

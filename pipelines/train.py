@@ -31,9 +31,10 @@ from pipelines.calibrate import Floats, Ints
 from pipelines.config import TrainConfig
 from pipelines.evaluate import Measured, figures, no_width, pick, truth_of
 from pipelines.features import features
+from pipelines.manifest import Manifest, find, read_manifest
 from pipelines.metrics import Curve, decide
 from pipelines.predict import HEAD, Head
-from pipelines.snapshot import Manifest, SnapshotSummary, find, read_manifest
+from pipelines.snapshot import SnapshotSummary
 
 PROTOCOL = "linear-head/1"  # C by log loss over groups of train; threshold by F1, figures on validation
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BUSY_S = 30.0
-HEAD = "0004"
+HEAD = "0005"
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 

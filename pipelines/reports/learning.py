@@ -12,12 +12,12 @@ from collector.catalog import funnel
 from collector.catalog.models import Experiment
 from collector.errors import CollectError
 from pipelines import calibrate
+from pipelines.manifest import SPLITS
 from pipelines.parquet import VALIDATION
 from pipelines.reports import charts
 from pipelines.reports.contact_sheet import PER_PAGE
 from pipelines.reports.judgment import heat_rows
 from pipelines.reports.material import Material
-from pipelines.snapshot import SPLITS
 
 ERRORS = 48  # pictures of confident errors
 

@@ -16,8 +16,8 @@ from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from labeling.review import Details, details
 from pipelines.errata import Judged, out_of_sample, views
+from pipelines.manifest import Manifest, find, read_manifest
 from pipelines.reports.contact_sheet import Album
-from pipelines.snapshot import Manifest, find, read_manifest
 
 
 class Material:

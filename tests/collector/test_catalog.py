@@ -88,6 +88,10 @@ def filled(catalog: Catalog) -> Catalog:
         "resolution": {"erratum": 1, "state": "applied", "by": "ann", "at": now()},
         "round": {"id": 1, "concept": "horse", "name": "pool", "opened_at": now()},
         "guideline": {"round": 1, "version": 1, "text": "t", "hash": "h", "shown_at": now()},
+        "snapshot": {"digest": "s", "concept": "horse", "made_at": now()},
+        "experiment": {"run": "r", "concept": "horse", "snapshot": "s", "state": "finished", "started_at": now()},
+        "opening": {"run": "r", "snapshot": "s", "split": "test", "opened_at": now()},
+        "forgotten": {"kind": "url", "value": "https://x/1", "at": now()},
     }  # fmt: skip
     with catalog.write() as connection:
         for table, row in rows.items():
@@ -106,7 +110,17 @@ def _complete(table: str, row: dict[str, Any]) -> dict[str, Any]:
     return needed | row
 
 
-GROWING = ("annotation", "prediction", "rejection", "erratum", "resolution", "guideline", "verdict")
+GROWING = (
+    "annotation",
+    "prediction",
+    "rejection",
+    "erratum",
+    "resolution",
+    "guideline",
+    "verdict",
+    "opening",
+    "forgotten",
+)
 
 
 @pytest.mark.parametrize("table", GROWING)

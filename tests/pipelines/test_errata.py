@@ -19,7 +19,8 @@ from collector.workspace import Workspace
 from labeling.errata import dismiss, listed, open_erratum
 from pipelines.calibrate import temperature
 from pipelines.errata import apply, out_of_sample, ranked, soften, suspects, views
-from pipelines.snapshot import SnapshotSummary, find, read_manifest, snapshot
+from pipelines.manifest import find, read_manifest
+from pipelines.snapshot import SnapshotSummary, snapshot
 from pipelines.train import RunSummary, train_baseline
 from tests.pipelines.labeled import BY, answer, collect, label_all, settle, stripes
 

@@ -18,8 +18,9 @@ from collector.errors import GateNotMet, UsageError
 from collector.quality import keys_of_checks
 from collector.workspace import Workspace
 from pipelines.evaluate import evaluate
+from pipelines.manifest import ManifestRow, find, read_manifest
 from pipelines.mining import confirmed, mine
-from pipelines.snapshot import ManifestRow, find, read_manifest, snapshot
+from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
 from tests.pipelines.labeled import answer, settle, stripes
 from tests.pipelines.pooled import pool, take

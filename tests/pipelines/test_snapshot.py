@@ -12,7 +12,8 @@ from collector.errors import CollectError, GateNotMet, UsageError
 from collector.intake import take_in
 from collector.records import License, Sighting
 from collector.workspace import Workspace
-from pipelines.snapshot import HELD_OUT, check_groups, find, read_manifest, snapshot
+from pipelines.manifest import HELD_OUT, find, read_manifest
+from pipelines.snapshot import check_groups, snapshot
 from tests.pipelines.labeled import answer, collect, label_all, settle, stripes
 
 Make = Callable[..., Workspace]

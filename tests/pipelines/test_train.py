@@ -15,8 +15,9 @@ from collector.intake import take_in
 from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
 from pipelines.config import TrainConfig
+from pipelines.manifest import find, read_manifest
 from pipelines.predict import Head, load_model
-from pipelines.snapshot import find, read_manifest, snapshot
+from pipelines.snapshot import snapshot
 from pipelines.train import RunSummary, choose_c, fit, train_baseline
 from tests.conftest import SHARED
 from tests.pipelines.labeled import collect, label_all, settle
