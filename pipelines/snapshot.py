@@ -1,34 +1,40 @@
 """Freeze what is settled into a manifest: sorted rows, one digest over all of them, one file that never changes.
 
 A row is one distinct image with its label, how sure people were, its split, and where it came from under which license.
-The digest is taken over the rows as canonical JSON lines, so the same facts have the same name on every engine.
-Validation and test take only images that several people labeled blind; everything left out is counted by reason.
+The digest is taken over the columns in one canonical form, so the same facts have the same name on every engine.
+Validation, test and calibration take only images that several people labeled blind; everything left out is counted by
+reason.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import re
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from collector import quality
-from collector.catalog import consensus, errata, labels, models, now, pools, sightings
-from collector.catalog.consensus import Settled
-from collector.catalog.labels import Current
+from collector import licenses, quality
+from collector.catalog import compile as record
+from collector.catalog import errata, models, now, pools
 from collector.catalog.models import SnapshotRow
-from collector.catalog.sightings import Seen
 from collector.dedup import leaks
-from collector.errors import CollectError, GateNotMet
+from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Concept, Summary
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from labeling.gate import require_agreement
 from pipelines import shortcuts
+from pipelines.compile import Rules, compiled
 from pipelines.config import SnapshotConfig
-from pipelines.manifest import HELD_OUT, SPLITS, Manifest, ManifestRow, write_manifest
+from pipelines.manifest import HELD_OUT, SPLITS, Manifest, named, write_manifest
 
-ERRATUM = "erratum"  # the method of a label that an erratum set, with its number
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+WIDE = 10  # labels: more are not listed for people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +46,7 @@ class SnapshotSummary(Summary):
     not measured, and a warning says so.
     """
 
+    name: str
     digest: str
     concept: str
     path: str
@@ -56,71 +63,134 @@ class SnapshotSummary(Summary):
     errata: int
     changed: bool
 
+    def for_people(self) -> dict[str, Any]:
+        """Of many labels, how many each split has."""
+        shown = super(SnapshotSummary, self).for_people()
+        if any(len(counts) > WIDE for counts in self.labels.values()):
+            shown["labels"] = {
+                split: f"{sum(n > 0 for n in counts.values())} of {len(counts)}"
+                for split, counts in self.labels.items()
+            }
+        return shown
 
-def snapshot(
-    ws: Workspace, concept: str | None = None, *, accept_shortcut: bool = False, accept_ceiling: bool = False
+
+def snapshot(  # one for each option of the command
+    ws: Workspace,
+    concept: str | None = None,
+    *,
+    name: str | None = None,
+    filters: Mapping[str, Any] | None = None,
+    accept_shortcut: bool = False,
+    accept_ceiling: bool = False,
 ) -> SnapshotSummary:
     """Freeze the settled labels of a concept; `changed` is False when nothing is new since the last time.
 
+    Args:
+        ws: the workspace.
+        concept: its name; None: the only one.
+        name: what to call the snapshot; None: CONCEPT-1, CONCEPT-2, ...
+        filters: settings of `[snapshot]` for this time, such as `{"licenses": ("cc0",)}`.
+        accept_shortcut: freeze though the classes can be told apart without looking at the pictures.
+        accept_ceiling: freeze though people agree less than `agreement.minimum`, or nothing was labeled twice.
+
     Raises:
-        GateNotMet: nothing is settled yet, or validation or test would lack a label; or, without `accept_shortcut`, the
-            classes can be told apart without looking at the pictures; or, without `accept_ceiling`, people agree less
-            than `agreement.minimum`, or nothing was labeled twice.
+        GateNotMet: nothing is settled yet, or a held-out split would lack a label; or one of what may be accepted.
+        UsageError: another snapshot has that name, or it cannot be one; or a filter is unknown.
+        CollectError: copies lie in different splits, or a split was edited by hand.
     """
     described = ws.concept(concept)
-    config = ws.section(SnapshotConfig)
+    config = _config(ws, filters)
+    _check_name(name)
     ws.progress("reading labels", 0, None)
-    settled = consensus.settled(ws.catalog, described.name)
-    told = require_agreement(ws, described.name, accept=accept_ceiling) if settled else ()
-    if accept_ceiling and not any(sum(row.votes.values()) > 1 for row in settled):
-        config = config.model_copy(update={"min_annotators": 1})  # labels from elsewhere: one each is all there is
-    rows, excluded = _rows(ws, described, config)
-    manifest = Manifest(described.name, described.labels, config.model_dump(), tuple(rows))
-    check_groups(manifest.rows)
-    _refuse_leaks(ws, manifest.rows)
-    _refuse_gaps(ws, described, manifest, _told(excluded))
-    shortcut = _shortcut(ws, described, rows, accept_shortcut)
-    digest = manifest.digest()
-    path = f"snapshots/{digest[:16]}.parquet"
-    if not (ws.data / path).exists():
-        write_manifest(ws, manifest, path)
-    told += _open_errata(ws, described.name)
-    counts = manifest.counts()
-    changed = models.put_snapshot(
-        ws.catalog, SnapshotRow(digest, described.name, path, dict(manifest.config), counts, now())
-    )
-    unlicensed = sum(row.license == "unlicensed" for row in rows) / len(rows)
+    with record.reading(ws.catalog) as read:
+        ballots = [json.loads(text) for text in read(record.ballots(described.name))["votes"].to_pylist()]
+        told = require_agreement(ws, described.name, accept=accept_ceiling) if ballots else ()
+        if accept_ceiling and not any(sum(votes.values()) > 1 for votes in ballots):
+            config = config.model_copy(update={"min_annotators": 1})  # labels from elsewhere: one each is all there is
+        ws.progress("compiling", 0, None)
+        table, excluded = compiled(read, rules_of(ws, described, config))
+    numbers = tuple(sorted({number for number in table["erratum"].to_pylist() if number}))
+    manifest = Manifest(described.name, described.labels, config.model_dump(mode="json"), table, numbers)
+    told += _refuse_gaps(ws, described, manifest, _told(excluded))
+    ws.progress("looking for copies across splits", 0, None)
+    _refuse_leaks(ws, table)
+    shortcut = _shortcut(ws, described, table, accept_shortcut)
+    row, changed = freeze(ws, manifest, name)
+    unlicensed = table["license"].to_pylist().count("unlicensed") / table.num_rows
+    if not changed and name not in (None, row.name):
+        told += (f"the same rows are frozen as `{row.name or row.digest[:16]}` already, and keep that name",)
     return SnapshotSummary(
-        digest=digest,
+        name=row.name or "",
+        digest=row.digest,
         concept=described.name,
-        path=str(ws.data / path),
-        **{split: sum(counts[split].values()) for split in SPLITS},
-        labels=counts,
+        path=str(ws.data / row.path),
+        **{split: sum(row.counts[split].values()) for split in SPLITS},
+        labels=row.counts,
         excluded=excluded,
         unlicensed=unlicensed,
         **shortcuts.figures("shortcut_auc", shortcut.files if shortcut else None),
         changed=changed,
         next="collect train-baseline",
-        errata=sum(row.method.startswith(ERRATUM) for row in rows),
-        warnings=told + _warnings(unlicensed, excluded) + shortcuts.warnings(ws, shortcut),
+        errata=len(numbers),
+        warnings=told
+        + _open_errata(ws, described.name)
+        + _warnings(unlicensed, excluded)
+        + shortcuts.warnings(ws, shortcut),
     )
 
 
-def check_groups(rows: Iterable[ManifestRow]) -> None:
-    """Raise when copies of one picture sit in two splits: what was trained on would be measured on."""
-    home: dict[str, ManifestRow] = {}
-    for row in rows:
-        first = home.setdefault(row.group, row)
-        if first.split != row.split:
-            raise CollectError(
-                f"images {first.image[:12]} ({first.split}) and {row.image[:12]} ({row.split}) are near-duplicates",
-                hint="run `collect dedup`, then `collect snapshot` again",
-            )
+def rules_of(ws: Workspace, concept: Concept, config: SnapshotConfig) -> Rules:
+    """What the settings of a workspace take and leave out."""
+    about = ws.section(quality.QualityConfig)
+    accepted, keys = ws.section(CrawlConfig).license, quality.keys_of_checks()
+    flags = {flag: (keys[flag], limit) for flag, limit in about.below.model_dump().items() if limit}
+    wanted = {code for name in config.licenses for code in licenses.PRESETS.get(name, (name,))}
+    excluded = [flag for flag in (*about.exclude, *config.exclude) if flag in flags]
+    return Rules(
+        concept=concept.name,
+        labels=concept.labels,
+        accepted=licenses.PRESETS[accepted] if isinstance(accepted, str) else accepted,
+        flags=flags,
+        excluded=list(dict.fromkeys(excluded)),
+        everywhere=about.placeholder_addresses,
+        licenses=wanted,
+        key=f"{ws.seed}:{concept.name}:caps",
+        **config.model_dump(exclude={"licenses", "exclude"}),
+    )
 
 
-def _refuse_leaks(ws: Workspace, rows: Iterable[ManifestRow]) -> None:
+def freeze(ws: Workspace, manifest: Manifest, name: str | None = None) -> tuple[SnapshotRow, bool]:
+    """Put a manifest on the disk and into the catalog; the row, and whether it is new."""
+    digest = manifest.digest()
+    path = f"snapshots/{digest[:16]}.parquet"
+    if not (ws.data / path).exists():
+        write_manifest(ws, manifest, path)
+    row = SnapshotRow(digest, manifest.concept, path, dict(manifest.config), manifest.counts(), now(), name)
+    return models.put_snapshot(ws.catalog, row)
+
+
+def _config(ws: Workspace, filters: Mapping[str, Any] | None) -> SnapshotConfig:
+    given = {key: value for key, value in (filters or {}).items() if value not in (None, ())}
+    try:
+        return SnapshotConfig(**{**ws.section(SnapshotConfig).model_dump(), **given})
+    except ValueError as error:
+        said = str(error.errors()[0]["msg"]).removeprefix("Value error, ") if hasattr(error, "errors") else str(error)
+        raise UsageError(said, hint="`collect snapshot --help` lists what may be filtered") from None
+
+
+def _check_name(name: str | None) -> None:
+    if name is None:
+        return
+    if not re.fullmatch(r"\w[\w.-]{0,99}", name) or re.fullmatch(r"[0-9a-f]{4,64}", name):
+        raise UsageError(
+            f"`{name}` cannot be the name of a snapshot",
+            hint="use letters, digits, `-`, `_` and `.`, and nothing that looks like the beginning of a digest",
+        )
+
+
+def _refuse_leaks(ws: Workspace, table: pa.Table) -> None:
     """Raise when two images of different splits are near-duplicates, whatever groups they belong to."""
-    home = {row.image: row.split for row in rows}
+    home = dict(zip(table["image"].to_pylist(), table["split"].to_pylist(), strict=True))
     if found := leaks.between(ws, home):
         first = found[0]
         raise CollectError(
@@ -130,101 +200,11 @@ def _refuse_leaks(ws: Workspace, rows: Iterable[ManifestRow]) -> None:
         )
 
 
-def _rows(ws: Workspace, concept: Concept, config: SnapshotConfig) -> tuple[list[ManifestRow], dict[str, int]]:
-    aside = pools.duplicates(ws.catalog)
-    poor = quality.excluded(ws.catalog, ws.section(quality.QualityConfig))
-    pool = {row.image: row for row in pools.members(ws.catalog, concept.name)}
-    splits = pools.splits(ws.catalog, concept.name)
-    accepted = ws.section(CrawlConfig).license
-    origins = sightings.origins(ws.catalog, concept.name, accepted)
-    answers: dict[str, dict[str, Current]] = {}
-    for answer in labels.current(ws.catalog, concept.name):
-        if answer.label is not None:
-            answers.setdefault(answer.image, {})[answer.annotator] = answer
-    kept: list[ManifestRow] = []
-    excluded: Counter[str] = Counter()
-    for settled in _amended(ws, concept.name):
-        image = settled.image
-        given = list(answers.get(image, {}).values())
-        held_out = splits.get(image) in HELD_OUT
-        if image in aside:
-            excluded["copy"] += 1
-        elif image in poor:
-            excluded[poor[image]] += 1
-        elif image not in pool or image not in splits:
-            excluded["not-in-pool"] += 1
-        elif image not in origins:
-            excluded["no-origin"] += 1
-        elif refusal := origins[image].refusal(accepted):
-            excluded[refusal] += 1
-        elif reason := _unusable(settled, concept, config) or (_seen(given, config) if held_out else ""):
-            excluded[reason] += 1
-        else:
-            member = pool[image]
-            kept.append(_row(settled, splits[image], member.role, member.tier, given, origins[image]))
-    return sorted(kept), dict(sorted(excluded.items()))
-
-
-def _amended(ws: Workspace, concept: str) -> list[Settled]:
-    """What is settled, with the labels of applied errata in place of the votes'."""
-    known = errata.applied(ws.catalog, concept)
-    return [
-        row._replace(label=known[row.image].should_be, confidence=1.0, method=f"{ERRATUM} {known[row.image].id}")
-        if row.image in known
-        else row
-        for row in consensus.settled(ws.catalog, concept)
-    ]
-
-
-def _unusable(settled: Settled, concept: Concept, config: SnapshotConfig) -> str:
-    """Why the label of an image does not count, or an empty string."""
-    if settled.label is None:
-        return "tie" if settled.votes else "nobody-could-tell"
-    if settled.label not in concept.labels:
-        return "unknown-label"
-    return "low-confidence" if settled.confidence < config.min_confidence else ""
-
-
-def _seen(given: Sequence[Current], config: SnapshotConfig) -> str:
-    """Why an image cannot be measured on, or an empty string."""
-    if any(each.proposal is not None for each in given):
-        return "not-blind"
-    return "too-few-annotators" if len(given) < config.min_annotators else ""
-
-
-def _row(settled: Settled, split: str, role: str, tier: str, given: Sequence[Current], seen: Seen) -> ManifestRow:
-    assert settled.label is not None
-    found = seen.found
-    # Where a folder lies on this machine is nobody else's business, and would give equal content another digest.
-    public = found.url.startswith(("http://", "https://"))
-    return ManifestRow(
-        image=settled.image,
-        split=split,
-        label=settled.label,
-        confidence=round(settled.confidence, 6),
-        method=settled.method,
-        votes=json.dumps(dict(settled.votes), sort_keys=True),
-        annotators=len(given),
-        group=settled.image,
-        role=role,
-        tier=tier,
-        source=found.source,
-        source_id=found.source_id if public else "",
-        url=found.url if public else "",
-        page=found.page,
-        title=found.title,
-        creator=found.creator,
-        creator_url=found.creator_url,
-        license=found.license.code,
-        license_version=found.license.version,
-        license_url=found.license.url,
-        license_evidence=found.license.evidence,
-    )
-
-
-def _shortcut(ws: Workspace, concept: Concept, rows: Sequence[ManifestRow], accept: bool) -> shortcuts.Shortcut | None:
-    sides = ([row.image for row in rows if (row.label == concept.negative) is negative] for negative in (False, True))
-    return shortcuts.gate(ws, concept.name, *sides, accept=accept)
+def _shortcut(ws: Workspace, concept: Concept, table: pa.Table, accept: bool) -> shortcuts.Shortcut | None:
+    sides: dict[bool, list[str]] = {False: [], True: []}
+    for image, label in zip(table["image"].to_pylist(), table["label"].to_pylist(), strict=True):
+        sides[label == concept.negative].append(image)
+    return shortcuts.gate(ws, concept.name, sides[False], sides[True], accept=accept)
 
 
 def _warnings(unlicensed: float, excluded: dict[str, int]) -> tuple[str, ...]:
@@ -236,22 +216,29 @@ def _warnings(unlicensed: float, excluded: dict[str, int]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _refuse_gaps(ws: Workspace, concept: Concept, manifest: Manifest, left_out: str) -> None:
-    if not manifest.rows:
+def _refuse_gaps(ws: Workspace, concept: Concept, manifest: Manifest, left_out: str) -> tuple[str, ...]:
+    """Raise where a held-out split cannot measure; sentences where it measures most of many labels, but not all."""
+    if not manifest.table.num_rows:
+        name = shlex.quote(concept.name)
         raise GateNotMet(
             f"`{concept.name}` has no settled label that counts" + (f" ({left_out})" if left_out else " yet"),
-            hint=f"`collect label pull {concept.name}`, then `collect agreement {concept.name}`",
+            hint=f"`collect label pull {name}` where people label, `collect split {name}` where labels were imported; "
+            f"then `collect agreement {name}`",
         )
     drawn = set(pools.splits(ws.catalog, concept.name).values()) | {"validation"}
     counts = manifest.counts()
+    told = []
     for split in (name for name in HELD_OUT if name in drawn):
         lacking = [label for label, n in counts[split].items() if n == 0]
-        if lacking:
+        if len(concept.labels) - len(lacking) < 2:
             raise GateNotMet(
-                f"the {split} split holds no image of `{'`, `'.join(lacking)}` (left out: {left_out or 'nothing'})",
+                f"the {split} split holds no image of {named(lacking)} (left out: {left_out or 'nothing'})",
                 hint=f"label more of it (`collect label pull {concept.name}`, `collect agreement {concept.name}`), "
                 f"or collect more (`collect crawl {concept.name}`)",
             )
+        if lacking:
+            told.append(f"the {split} split holds no image of {named(lacking)}: nothing is measured of them there")
+    return tuple(told)
 
 
 def _open_errata(ws: Workspace, concept: str) -> tuple[str, ...]:

@@ -108,7 +108,7 @@ def current(catalog: Catalog, concept: str, *, sentinels: bool = False) -> list[
     for row in heads(catalog, concept):
         last[(row.task or 0, row.studio_annotation) if row.studio_annotation else (0, -row.id)] = row
     standing: dict[tuple[int | None, str, str], Current] = {}
-    for row in last.values():
+    for row in sorted(last.values()):  # by id: a row that took the place of an earlier one is as late as it is
         if row.state != "deleted" and row.task not in planted:
             standing[row.task, row.image, row.annotator] = row
     return sorted(standing.values())

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from collector.catalog.database import Catalog, insert_or_ignore, now
+from collector.catalog.database import Catalog, insert_or_ignore, now, storable
 from collector.catalog.tables import experiment, model_run, prediction, snapshot
+from collector.errors import UsageError
 
 
 class SnapshotRow(NamedTuple):
-    """One frozen manifest: `path` is relative to the data folder, `counts` is split -> label -> images."""
+    """One frozen manifest: `path` is relative to the data folder, `counts` is split -> label -> images.
+
+    `name` is None where it was made before snapshots had names.
+    """
 
     digest: str
     concept: str
@@ -20,6 +25,7 @@ class SnapshotRow(NamedTuple):
     config: dict[str, Any]
     counts: dict[str, dict[str, int]]
     made_at: str
+    name: str | None = None
 
 
 class Experiment(NamedTuple):
@@ -55,19 +61,50 @@ class Prediction(NamedTuple):
     probabilities: Mapping[str, float]
 
 
-def put_snapshot(catalog: Catalog, row: SnapshotRow) -> bool:
-    """Write a snapshot down; False when it is there already."""
+def put_snapshot(catalog: Catalog, row: SnapshotRow) -> tuple[SnapshotRow, bool]:
+    """Write a snapshot down; what stands there, and whether it is new. Without a name it is called CONCEPT-1, -2, ...
+
+    Raises:
+        UsageError: another snapshot has that name.
+    """
     with catalog.write() as connection:
-        return bool(connection.execute(insert_or_ignore(snapshot, row._asdict())).rowcount)
+        there = connection.execute(_snapshots().where(snapshot.c.digest == row.digest)).first()
+        if there is not None:
+            return SnapshotRow(*there), False
+        mine = sa.select(sa.func.count()).select_from(snapshot).where(snapshot.c.concept == row.concept)
+        number = connection.execute(mine).scalar_one()
+        while True:
+            number += 1
+            named = row._replace(name=row.name or f"{row.concept}-{number}")
+            if connection.execute(insert_or_ignore(snapshot, named._asdict())).rowcount:
+                return named, True
+            there = connection.execute(_snapshots().where(snapshot.c.digest == row.digest)).first()
+            if there is not None:  # another process wrote it just now
+                return SnapshotRow(*there), False
+            if row.name:
+                raise UsageError(f"another snapshot is called `{row.name}`", hint="choose another `--name`")
 
 
-def find_snapshot(catalog: Catalog, concept: str, digest: str | None = None) -> SnapshotRow | None:
-    """The newest snapshot of a concept, or the newest whose digest begins with `digest`."""
-    query = sa.select(*(snapshot.c[name] for name in SnapshotRow._fields)).where(snapshot.c.concept == concept)
-    if digest is not None:
-        query = query.where(snapshot.c.digest.startswith(digest, autoescape=True))
+def find_snapshot(catalog: Catalog, concept: str, wanted: str | None = None) -> SnapshotRow | None:
+    """The newest snapshot of a concept, or the one of that name, or the newest whose digest begins so."""
+    query = _snapshots().where(snapshot.c.concept == concept).order_by(snapshot.c.made_at.desc()).limit(1)
     with catalog.read() as connection:
-        row = connection.execute(query.order_by(snapshot.c.made_at.desc()).limit(1)).first()
+        if wanted is None:
+            row = connection.execute(query).first()
+        else:
+            row = connection.execute(query.where(snapshot.c.name == wanted)).first()
+            begins = snapshot.c.digest.startswith(wanted, autoescape=True)
+            row = row or connection.execute(query.where(begins)).first()
+    return SnapshotRow(*row) if row else None
+
+
+def snapshot_named(catalog: Catalog, wanted: str) -> SnapshotRow | None:
+    """The snapshot of any concept with that name, or the newest whose digest begins so."""
+    begins = snapshot.c.digest.startswith(wanted, autoescape=True)
+    query = _snapshots().where(sa.or_(snapshot.c.name == wanted, begins))
+    exact_first = sa.case((snapshot.c.name == wanted, 0), else_=1)
+    with catalog.read() as connection:
+        row = connection.execute(query.order_by(exact_first, snapshot.c.made_at.desc()).limit(1)).first()
     return SnapshotRow(*row) if row else None
 
 
@@ -106,9 +143,9 @@ def find_finished(catalog: Catalog, concept: str, run: str | None = None) -> Exp
 
 def snapshots(catalog: Catalog, concept: str) -> list[SnapshotRow]:
     """Every snapshot of a concept, oldest first."""
-    query = sa.select(*(snapshot.c[name] for name in SnapshotRow._fields)).where(snapshot.c.concept == concept)
+    query = _snapshots().where(snapshot.c.concept == concept).order_by(snapshot.c.made_at)
     with catalog.read() as connection:
-        return [SnapshotRow(*row) for row in connection.execute(query.order_by(snapshot.c.made_at))]
+        return [SnapshotRow(*row) for row in connection.execute(query)]
 
 
 def experiments(catalog: Catalog, concept: str) -> list[Experiment]:
@@ -126,20 +163,35 @@ def put_model_run(catalog: Catalog, row: ModelRun) -> None:
 
 def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[Prediction]) -> int:
     """Append predictions of a model; images that it has judged already are left alone. Returns how many are new."""
+    at = now()
     values = [
-        {
-            "model_run": model,
-            "concept": concept,
-            "image": row.image,
-            "label": row.label,
-            "score": row.score,
-            "probabilities": dict(row.probabilities),
-            "predicted_at": now(),
-        }
+        storable(
+            {
+                "model_run": model,
+                "concept": concept,
+                "image": row.image,
+                "label": row.label,
+                "score": row.score,
+                "probabilities": dict(row.probabilities),
+                "predicted_at": at,
+            }
+        )
         for row in rows
     ]
+    if not values:
+        return 0
     with catalog.write() as connection:
-        return sum(connection.execute(insert_or_ignore(prediction, value)).rowcount for value in values)
+        return connection.execute(postgresql.insert(prediction).on_conflict_do_nothing(), values).rowcount
+
+
+def said(catalog: Catalog, model: str, concept: str) -> Iterator[tuple[str, str, float]]:
+    """(image, label, score) of everything that a model said of a concept, one after another, never all in memory."""
+    query = sa.select(prediction.c.image, prediction.c.label, prediction.c.score).where(
+        prediction.c.model_run == model, prediction.c.concept == concept
+    )
+    with catalog.read() as connection:
+        rows = connection.execution_options(yield_per=10_000).execute(query)
+        yield from ((row.image, row.label, row.score) for row in rows)
 
 
 def prediction_ids(catalog: Catalog, model: str, concept: str, images: Sequence[str]) -> dict[str, int]:
@@ -153,3 +205,7 @@ def prediction_ids(catalog: Catalog, model: str, concept: str, images: Sequence[
 
 def _experiments() -> sa.Select[Any]:
     return sa.select(*(experiment.c[name] for name in Experiment._fields))
+
+
+def _snapshots() -> sa.Select[Any]:
+    return sa.select(*(snapshot.c[name] for name in SnapshotRow._fields))

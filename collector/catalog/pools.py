@@ -181,7 +181,20 @@ def freeze_splits(catalog: Catalog, concept: str, names: Mapping[str, str], rule
 
 
 def splits(catalog: Catalog, concept: str) -> dict[str, str]:
-    """Image -> `train`, `validation` or `test`, as frozen."""
+    """Image -> `train`, `calibration`, `validation` or `test`, as frozen."""
     with catalog.read() as connection:
         rows = connection.execute(sa.select(split.c.image, split.c.name).where(split.c.concept == concept)).all()
     return {row.image: row.name for row in rows}
+
+
+def rules(catalog: Catalog, concept: str) -> list[str]:
+    """Every rule by which images of the concept were drawn."""
+    with catalog.read() as connection:
+        return list(connection.execute(sa.select(split.c.rule).where(split.c.concept == concept).distinct()).scalars())
+
+
+def placements(catalog: Catalog, concept: str) -> list[tuple[str, str, str]]:
+    """Image, split and rule of every image that was drawn for the concept, sorted."""
+    query = sa.select(split.c.image, split.c.name, split.c.rule).where(split.c.concept == concept)
+    with catalog.read() as connection:
+        return [(row.image, row.name, row.rule) for row in connection.execute(query.order_by(split.c.image))]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from collector.catalog import pools
 from collector.dedup import dedup
-from collector.splits import draw
+from collector.errors import CollectError
+from collector.splits import draw, home, misplaced, place, require_untouched, rule_of
 from collector.workspace import Workspace
 from tests.collector.test_dedup import keep
 from tests.conftest import jpeg
@@ -18,7 +23,7 @@ def test_every_image_of_the_pool_is_in_one_split_and_adding_images_moves_none(ws
     concept = ws.concept("horse")
     first = draw(ws, concept)
     assert len(first) == 20
-    assert set(first.values()) <= {"train", "validation", "test"}
+    assert set(first.values()) <= {"train", "calibration", "validation", "test"}
     for seed in range(20, 40):
         keep(ws, jpeg(seed), f"{seed}")
     second = draw(ws, concept)
@@ -33,11 +38,8 @@ def test_copies_never_enter_the_pool(ws: Workspace) -> None:
     assert small not in draw(ws, ws.concept("horse"))
 
 
-def test_the_shares_are_met_on_average(make_workspace: Callable[..., Workspace]) -> None:
-    from collector.splits import SplitsConfig, _name, position
-
-    shares = SplitsConfig(validation=0.2, test=0.1)
-    names = [_name(position(f"0:horse:{n}"), shares) for n in range(20_000)]
+def test_the_shares_are_met_on_average() -> None:
+    names = [place("sha256(0:horse:image), validation 0.2, test 0.1", f"{n}") for n in range(20_000)]
     assert abs(names.count("validation") / 20_000 - 0.2) < 0.01
     assert abs(names.count("test") / 20_000 - 0.1) < 0.01
 
@@ -47,6 +49,35 @@ def test_a_split_that_is_frozen_stays_when_the_shares_change(make_workspace: Cal
     for seed in range(10):
         keep(ws, jpeg(seed), f"{seed}")
     first = draw(ws, ws.concept("horse"))
-    again = make_workspace("[splits]\nvalidation = 0.5\ntest = 0.5\n")
+    again = make_workspace("[splits]\nvalidation = 0.5\ntest = 0.3\n")
     assert draw(again, again.concept("horse")) == first
     assert pools.splits(again.catalog, "horse") == first
+
+
+def test_the_rule_beside_an_image_says_where_it_belongs(ws: Workspace) -> None:
+    concept = ws.concept("odd ):image), 1.0", create=True)
+    rule = rule_of(ws, concept)
+    assert place(rule, "a") == home(ws, concept, "a")
+    assert not misplaced(concept.name, [("a", place(rule, "a"), rule)])
+    assert place("made", "a") == place("sha256(0:horse:image), validation much", "a") == ""
+
+
+@given(st.text("abc", min_size=1), st.sampled_from(("train", "calibration", "validation", "test")))
+def test_only_the_split_that_the_hash_draws_is_accepted(image: str, name: str) -> None:
+    rule = "sha256(3:horse:image), validation 0.3, test 0.2, calibration 0.1"
+    assert (misplaced("horse", [(image, name, rule)]) == []) is (place(rule, image) == name)
+    assert misplaced("cow", [(image, place(rule, image), rule)]) == [image]
+    assert misplaced("horse", [(image, name, "chosen")]) == [image]
+    assert (misplaced("horse", [(image, name, "mined by run 1")]) == []) is (name == "train")
+
+
+def test_an_image_that_was_moved_by_hand_is_named(ws: Workspace) -> None:
+    for seed in range(10):
+        keep(ws, jpeg(seed), f"{seed}")
+    concept = ws.concept("horse")
+    image = next(image for image, name in draw(ws, concept).items() if name == "train")
+    require_untouched("horse", pools.placements(ws.catalog, "horse"))
+    with ws.catalog.write() as connection:
+        connection.exec_driver_sql(f"update split set name = 'test' where image = '{image}'")
+    with pytest.raises(CollectError, match=f"1 images of `horse` .* {image[:12]}"):
+        require_untouched("horse", pools.placements(ws.catalog, "horse"))

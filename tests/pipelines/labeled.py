@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from itertools import count
 
 import numpy as np
 from PIL import Image
@@ -14,6 +18,7 @@ from collector.catalog.consensus import Settled
 from collector.catalog.pools import PoolRow
 from collector.intake import take_in
 from collector.records import Kept, License, Sighting
+from collector.splits import place
 from collector.workspace import Workspace
 
 BY = License("by", "4.0", "https://creativecommons.org/licenses/by/4.0/", evidence="license=by")
@@ -32,20 +37,39 @@ def stripes(kind: int, seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def collect(ws: Workspace, each: int = 16, license_: License = BY) -> dict[str, tuple[str, str]]:
-    """Take `each` pictures of every label of `horse` into its pool; image -> (label, split)."""
+def drawn_for(split: str, rule: str, data: bytes) -> bytes:
+    """The same PNG with a comment that makes the keyed hash of `rule` draw it for a split: nobody may pick one."""
+    for n in count():
+        chunk = b"tEXt" + b"n\0%d" % n
+        salted = data[:-12] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        salted += data[-12:]
+        if place(rule, sha256(salted).hexdigest()) == split:
+            return salted
+    raise AssertionError
+
+
+def collect(
+    ws: Workspace, each: int = 16, license_: License = BY, splits: Sequence[str] = SPLITS
+) -> dict[str, tuple[str, str]]:
+    """Take `each` pictures of every label of `horse` into its pool; image -> (label, split).
+
+    The splits take turns. Without `calibration` among them the rule is one from before there was such a split.
+    """
     concept = ws.concept("horse", create=True)
+    drawn = [name for name in ("validation", "test", "calibration") if name in splits]
+    rule = f"sha256({ws.seed}:horse:image), " + ", ".join(f"{name} {1 / len(splits)}" for name in drawn)
     found: dict[str, tuple[str, str]] = {}
     for kind, label in enumerate(concept.labels):
         for n in range(each):
             place = (ws.root / f"{label}-{n}").as_uri()  # of a folder somewhere: no digest may depend on it
             seen = Sighting("made", f"{label}-{n}", place, license_, "horse", label)
-            outcome = take_in(ws, stripes(kind, n), seen)
+            split = splits[n % len(splits)]
+            outcome = take_in(ws, drawn_for(split, rule, stripes(kind, n)), seen)
             assert isinstance(outcome, Kept)
-            found[outcome.image] = (label, SPLITS[n % len(SPLITS)])
+            found[outcome.image] = (label, split)
     rows = [PoolRow(image, label, "positive", "given", "made", {}) for image, (label, _) in found.items()]
     pools.add(ws.catalog, "horse", rows)
-    pools.freeze_splits(ws.catalog, "horse", {image: split for image, (_, split) in found.items()}, "made")
+    pools.freeze_splits(ws.catalog, "horse", {image: split for image, (_, split) in found.items()}, rule)
     return found
 
 

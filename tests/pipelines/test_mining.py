@@ -18,7 +18,7 @@ from collector.errors import GateNotMet, UsageError
 from collector.quality import keys_of_checks
 from collector.workspace import Workspace
 from pipelines.evaluate import evaluate
-from pipelines.manifest import ManifestRow, find, read_manifest
+from pipelines.manifest import HELD_OUT, ManifestRow, find, read_manifest
 from pipelines.mining import confirmed, mine
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
@@ -32,7 +32,7 @@ Make = Callable[..., Workspace]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace whose run tells stripes across from stripes down; people have settled all of its pool."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = "[train]\nbackbone = 'classic'\n[splits]\nvalidation = 0.3\ntest = 0.2\n"
+    settings = "[train]\nbackbone = 'classic'\n[splits]\nvalidation = 0.3\ntest = 0.2\ncalibration = 0.2\n"
     (folder / "config.toml").write_text(settings, encoding="utf-8")
     with Workspace.open(folder / "config.toml", environ={}) as ws:
         positives = take(ws, [stripes(0, n) for n in range(24)], "horse")
@@ -86,9 +86,10 @@ def rows(ws: Workspace) -> dict[str, PoolRow]:
 
 def test_the_hardest_confirmed_negatives_come_in_with_run_and_score(ws: Workspace) -> None:
     hard, _ = reserve(ws)
-    summary = mine(ws, "horse", run=used(ws)[:6], limit=4)
+    limit = len(of_train(ws, hard))
+    summary = mine(ws, "horse", run=used(ws)[:6], limit=limit)
     mined = {image: row for image, row in rows(ws).items() if "mined" in row.checks}
-    assert (summary.mined, len(mined), summary.run) == (4, 4, used(ws))
+    assert (summary.mined, len(mined), summary.run) == (limit, limit, used(ws))
     assert mined.keys() <= set(hard)
     assert {row.checks["mined"] for row in mined.values()} == {used(ws)}
     assert {(row.role, row.tier, row.label) for row in mined.values()} == {("negative", "given", "not-horse")}
@@ -120,7 +121,7 @@ def test_what_would_be_held_out_is_left_to_chance_however_hard(ws: Workspace) ->
     assert drawn_later
     assert not drawn_later & rows(ws).keys()
     pool(ws, [], sorted(drawn_later))  # they come into the pool some day, unmined
-    assert {pools.splits(ws.catalog, "horse")[image] for image in drawn_later} <= {"validation", "test"}
+    assert {pools.splits(ws.catalog, "horse")[image] for image in drawn_later} <= set(HELD_OUT)
 
 
 def test_a_poor_picture_is_not_mined(ws: Workspace) -> None:

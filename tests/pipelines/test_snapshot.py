@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from collector.catalog import pools
+from collector.catalog.models import SnapshotRow
 from collector.catalog.pools import Duplicate
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.intake import take_in
 from collector.records import License, Sighting
 from collector.workspace import Workspace
-from pipelines.manifest import HELD_OUT, find, read_manifest
-from pipelines.snapshot import check_groups, snapshot
-from tests.pipelines.labeled import answer, collect, label_all, settle, stripes
+from pipelines.manifest import HELD_OUT, Manifest, ManifestRow, find, read_manifest, schema
+from pipelines.snapshot import freeze, snapshot
+from pipelines.snapshots import diff, show, snapshots
+from tests.pipelines.labeled import answer, collect, label_all, settle
 
 Make = Callable[..., Workspace]
 
@@ -69,7 +74,7 @@ def test_the_licensed_sighting_of_an_unlicensed_copy_counts(ws: Workspace) -> No
     label_all(ws, found)
     assert snapshot(ws, "horse").unlicensed == 1
     licensed = Sighting("site", "7", "site:7", License("cc0"), "horse", "horse")
-    take_in(ws, stripes(0, 0), licensed)
+    take_in(ws, ws.store.get(min(found)), licensed)
     made = snapshot(ws, "horse")
     assert made.unlicensed == pytest.approx(31 / 32)
     assert "97% of the images have no license" in made.warnings[0]
@@ -141,20 +146,91 @@ def test_without_labels_there_is_no_snapshot_and_the_hint_names_the_command(ws: 
 
 @pytest.mark.parametrize("split", HELD_OUT)
 def test_a_held_out_split_that_lacks_a_label_is_refused(ws: Workspace, split: str) -> None:
-    found = collect(ws)
+    found = collect(ws, 8, splits=(*HELD_OUT, "train"))
     label_all(ws, {image: place for image, place in found.items() if place != ("not-horse", split)})
     with pytest.raises(GateNotMet, match=f"the {split} split holds no image of `not-horse`"):
         snapshot(ws, "horse")
 
 
 def test_a_workspace_that_draws_no_test_split_needs_none(ws: Workspace) -> None:
-    collected = collect(ws)
+    collected = collect(ws, 8, splits=("validation", "train"))
     label_all(ws, collected)
-    rows = [image for image, (_, split) in collected.items() if split == "test"]
-    with ws.catalog.write() as connection:
-        connection.exec_driver_sql("update split set name = 'train' where name = 'test'")
     made = snapshot(ws, "horse")
-    assert (made.test, made.train) == (0, 16 + len(rows))
+    assert (made.test, made.train) == (0, 8)
+
+
+def test_snapshots_have_names_and_equal_content_keeps_its_own(ws: Workspace) -> None:
+    found = collect(ws, 8)
+    label_all(ws, found)
+    first = snapshot(ws, "horse")
+    again = snapshot(ws, "horse", name="final")
+    assert (first.name, again.name, again.changed) == ("horse-1", "horse-1", False)
+    assert "frozen as `horse-1` already" in again.warnings[0]
+    fewer = snapshot(ws, "horse", name="final", filters={"per_source": 4})
+    assert (fewer.name, fewer.train, fewer.changed) == ("final", 4, True)
+    assert find(ws, "horse", "final").digest == find(ws, "horse", fewer.digest[:9]).digest == fewer.digest
+    with pytest.raises(UsageError, match="another snapshot is called `final`"):
+        snapshot(ws, "horse", name="final", filters={"per_source": 3})
+    with pytest.raises(UsageError, match="cannot be the name"):
+        snapshot(ws, "horse", name="abcdef")
+    with pytest.raises(UsageError, match="`cc1` is not a license"):
+        snapshot(ws, "horse", filters={"licenses": ("cc1",)})
+    listed = snapshots(ws, "horse").snapshots
+    assert [(each["name"], each["train"]) for each in listed] == [("horse-1", 8), ("final", 4)]
+    changed = diff(ws, "horse-1", "final", out=ws.root / "diff.csv")
+    assert (changed.removed, changed.added, changed.same) == (4, 0, 12)
+    lines = (ws.root / "diff.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        [row["image"], "removed"] for row in changed.images["removed"]
+    ]
+    shown = show(ws, "final")
+    assert (shown.images, shown.licenses, shown.sources, shown.errata) == (12, {"by": 12}, {"made": 12}, [])
+
+
+def test_a_difference_names_what_was_relabeled_relicensed_and_moved(ws: Workspace) -> None:
+    def manifest(*rows: tuple[str, str, str, str]) -> Manifest:
+        fields = ManifestRow._fields[: -len(ManifestRow._field_defaults)]
+        blank: dict[str, Any] = {name: 0 if name in ("confidence", "annotators") else "" for name in fields}
+        made = [
+            ManifestRow(**{**blank, "image": image, "label": label, "license": license_, "split": split})
+            for image, label, license_, split in rows
+        ]
+        return Manifest(
+            "horse", ("horse", "not-horse"), {}, pa.Table.from_pylist([r._asdict() for r in made], schema())
+        )
+
+    ws.concept("horse", create=True)
+    same, gone = ("a", "horse", "by", "train"), ("b", "horse", "by", "train")
+    freeze(ws, manifest(same, gone, ("c", "horse", "by", "train"), ("d", "horse", "by", "train")), "old")
+    freeze(
+        ws, manifest(same, ("c", "not-horse", "cc0", "train"), ("d", "horse", "by", "test"), ("e", *gone[1:])), "new"
+    )
+    found = diff(ws, "old", "new")
+    assert (found.same, found.added, found.removed) == (1, 1, 1)
+    assert found.images == {
+        "added": [{"image": "e", "was": "", "now": "horse"}],
+        "removed": [{"image": "b", "was": "horse", "now": ""}],
+        "relabeled": [{"image": "c", "was": "horse", "now": "not-horse"}],
+        "relicensed": [{"image": "c", "was": "by", "now": "cc0"}],
+        "moved": [{"image": "d", "was": "train", "now": "test"}],
+    }
+
+
+def test_a_snapshot_of_format_1_is_still_read_and_verified(ws: Workspace) -> None:
+    ws.concept("horse", create=True)
+    fields = ManifestRow._fields[: -len(ManifestRow._field_defaults)]
+    rows = [{name: 0.5 if name == "confidence" else 2 if name == "annotators" else f"{name} é" for name in fields}]
+    header = {"concept": "horse", "labels": ["horse", "not-horse"], "config": {"min_confidence": 0.5}}
+    lines = [json.dumps(each, sort_keys=True, separators=(",", ":")) for each in ({**header, "format": 1}, *rows)]
+    digest = hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+    (ws.data / "snapshots").mkdir()
+    table = pa.Table.from_pylist(rows).replace_schema_metadata({"collect": json.dumps(header)})
+    pq.write_table(table, ws.data / "snapshots" / "old.parquet")
+    row = SnapshotRow(digest, "horse", "snapshots/old.parquet", {}, {}, "2026", None)
+    manifest = read_manifest(ws, row)
+    assert (manifest.digest(), manifest.rows[0].label, manifest.rows[0].width) == (digest, "label é", 0)
+    with pytest.raises(CollectError, match="changed by hand"):
+        read_manifest(ws, row._replace(digest="0" * 64))
 
 
 def test_a_manifest_that_was_changed_by_hand_is_refused(ws: Workspace) -> None:
@@ -170,20 +246,10 @@ def test_a_manifest_that_was_changed_by_hand_is_refused(ws: Workspace) -> None:
         read_manifest(ws, row)
 
 
-def test_copies_in_two_splits_are_refused(ws: Workspace) -> None:
-    label_all(ws, collect(ws))
-    rows = read_manifest(ws, find(ws, "horse", snapshot(ws, "horse").digest)).rows
-    train = next(row for row in rows if row.split == "train")
-    validation = next(row for row in rows if row.split == "validation")
-    check_groups(rows)
-    with pytest.raises(CollectError, match="near-duplicates"):
-        check_groups([train, validation._replace(group=train.group)])
-
-
 def test_an_unknown_snapshot_is_a_usage_error_and_none_at_all_names_the_command(ws: Workspace) -> None:
     ws.concept("horse", create=True)
     with pytest.raises(GateNotMet) as caught:
         find(ws, "horse")
-    assert "collect snapshot" in caught.value.hint
+    assert "collect split horse" in caught.value.hint
     with pytest.raises(UsageError, match="no snapshot `abc`"):
         find(ws, "horse", "abc")
