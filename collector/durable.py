@@ -121,6 +121,17 @@ def append(path: Path, data: bytes) -> int:
     return offset
 
 
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Write over a part of a file that exists, durable when this returns; it is never made longer."""
+    with open(path, "r+b") as file:
+        file.seek(0, os.SEEK_END)
+        data = data[: max(0, file.tell() - offset)]
+        file.seek(offset)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _draft(path: str | Path) -> str:
     return f"{path}.{os.urandom(4).hex()}.tmp"
 

@@ -15,19 +15,23 @@ import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from collector import durable
 from collector.catalog import images
-from collector.catalog.images import Arrival
+from collector.catalog.forgotten import CLEAR, NEAR, marks_of
+from collector.catalog.forgotten import REASON as FORGOTTEN
+from collector.catalog.images import Arrival, Held
 from collector.config import IntakeConfig, WorkspaceConfig
 from collector.decoding import Decoded, decode
 from collector.errors import Busy, CollectError
-from collector.fingerprints import Fingerprint, Thumb, algorithms, fingerprints
+from collector.fingerprints import DCT, Fingerprint, Thumb, algorithms, dihedral, fingerprints, pack
 from collector.records import Outcome, Rejected, Sighting
 from collector.store import Preview
 from collector.workspace import Workspace
@@ -250,20 +254,47 @@ def judge(picture: Picture, config: IntakeConfig, check: Check | None = None) ->
 
 def commit(ws: Workspace, group: Sequence[Picture]) -> list[Outcome]:
     """Write pictures down: objects, then previews, then all rows in one transaction; one outcome for each."""
-    held = images.held(ws.catalog, {each.image for each in group if each.image})
+    held = images.held(
+        ws.catalog, {each.image for each in group if each.image}, {m for each in group for m in marks_of(each.found)}
+    )
     for each in group:
         if each.why is None and (reason := held.buried.get(each.image)):
             each.why = Rejected(reason, f"image {each.image[:12]} is not wanted anywhere")
+        if not held.marks.isdisjoint(marks_of(each.found)):
+            each.why = Rejected(FORGOTTEN, "its address or its creator was forgotten")
+    fresh = {each.image: each.thumb for each in group if each.thumb and not each.why and each.image not in held.stored}
+    prints = dict(zip(fresh, fingerprints(list(fresh.values())), strict=True))
+    copies = _copies_of_forgotten(prints, held)
+    for each in group:
+        if each.why is None and each.image in copies:
+            each.why = Rejected(FORGOTTEN, copies[each.image])
     kept = {each.image: each for each in group if each.record and each.why is None}
     # Also of known images: that heals a store which has lost one.
     ws.store.put_all({name: each.data for name, each in kept.items()})
     small = {name: each.preview for name, each in kept.items() if each.preview and name not in held.stored}
     previews = dict(zip(small, ws.store.put_previews(list(small.values())), strict=True))
-    thumbs = {name: each.thumb for name, each in kept.items() if each.thumb and name not in held.stored}
-    prints = dict(zip(thumbs, fingerprints(list(thumbs.values())), strict=True))
     return images.write(
         ws.catalog, [_arrival(each, previews.get(each.image), prints.get(each.image, ())) for each in group]
     )
+
+
+def _copies_of_forgotten(prints: Mapping[str, Sequence[Fingerprint]], held: Held) -> dict[str, str]:
+    """Image -> why it is taken for a copy of a forgotten one, mirrored and turned copies too."""
+    hashes = {
+        name: each.value
+        for name, found in prints.items()
+        for each in found
+        if each.algorithm == DCT and each.quality >= CLEAR and name not in held.allowed
+    }
+    if not hashes or not held.looks:
+        return {}
+    forms = dihedral(pack(held.looks)).reshape(-1, 1, 4)
+    bits = np.bitwise_count(forms ^ pack(list(hashes.values()))[None]).sum(axis=2, dtype=np.int64).min(axis=0)
+    return {
+        name: f"{n} of 256 bits from a forgotten picture; if it is another one: `collect forget --allow {name}`"
+        for name, n in zip(hashes, bits.tolist(), strict=True)
+        if n <= NEAR
+    }
 
 
 def _arrival(picture: Picture, preview: Preview | None, prints: Sequence[Fingerprint]) -> Arrival:

@@ -109,8 +109,13 @@ class Store:
             pack = self._pack
         return [Preview(pack, begin + end - len(jpeg), len(jpeg)) for jpeg, end in zip(jpegs, ends, strict=True)]
 
+    def end_pack(self) -> None:
+        """Append nothing more to this process's pack: the next preview begins another."""
+        with self._packing:
+            self._pack = None
+
     def _append(self, pack: str, data: bytes) -> int:
-        path = f"{self.root}/previews/{pack}.pack"
+        path = self.pack_path(pack)
         if not self.local:
             self.fs.pipe_file(path, data)
             return 0
@@ -120,12 +125,39 @@ class Store:
 
     def get_preview(self, preview: Preview) -> bytes:
         """The JPEG bytes of a preview."""
-        path = f"{self.root}/previews/{preview.pack}.pack"
+        path = self.pack_path(preview.pack)
         with durable.explained(path):
             jpeg = bytes(self.fs.cat_file(path, start=preview.offset, end=preview.offset + preview.size))
         if len(jpeg) != preview.size:
             raise CollectError(f"the preview pack {path} is cut short", hint="restore the store from a backup")
         return jpeg
+
+    def erase(self, image: str) -> int:
+        """Remove an image's original, durably, and what is shown of it elsewhere; returns the bytes of the files."""
+        begin = f"{self.root}/shown/{image[:2]}/{image[2:4]}"  # where people look at it (labeling/projects.py)
+        paths = [self.path(image)] + ([str(path) for path in Path(begin).glob(f"{image}.*")] if self.local else [])
+        freed = 0
+        with durable.explained(self.root):
+            for path in paths:
+                if self.fs.exists(path):
+                    freed += self.fs.size(path)
+                    self.fs.rm_file(path)
+                    if self.local:
+                        durable.sync_folder(Path(path).parent)
+        return freed
+
+    def erase_preview(self, preview: Preview) -> None:
+        """Write zeros over a preview, durably; its neighbors in the pack stay where they are."""
+        path = self.pack_path(preview.pack)
+        with durable.explained(path):
+            if not self.fs.exists(path):
+                return
+            if self.local:
+                durable.overwrite(Path(path), preview.offset, bytes(preview.size))
+                return
+            pack = bytearray(self.fs.cat_file(path))
+            pack[preview.offset : preview.offset + preview.size] = bytes(preview.size)
+            self.fs.pipe_file(path, bytes(pack))
 
     def images(self) -> Iterator[str]:
         """The names of all objects in the store."""
@@ -137,9 +169,18 @@ class Store:
     def sweep(self, images: set[str], packs: set[str]) -> int:
         """Remove temporary files, and the objects and packs that no row names; returns how many.
 
+        Call it only while no other process takes images in: a fresh object has no row for a moment.
+        """
+        swept = self.unnamed(images, packs)
+        for path in swept:
+            self.fs.rm_file(path)
+        return len(swept)
+
+    def unnamed(self, images: set[str], packs: set[str]) -> list[str]:
+        """The paths of temporary files, and of the objects and packs that no row names.
+
         A killed intake leaves a group of them. Where there are many more than that, the catalog is not this store's (an
-        old backup, say), and they are all left alone. Call it only while no other process takes images in: a fresh
-        object has no row for a moment.
+        old backup, say), and they are all left alone.
         """
         known = images | {f"{pack}.pack" for pack in packs}
         unknown = [
@@ -150,10 +191,11 @@ class Store:
         ]
         drafts = [path for path in unknown if path.endswith(".tmp")]
         orphans = [path for path in unknown if not path.endswith(".tmp")]
-        swept = drafts + (orphans if len(orphans) <= MOST_ORPHANS else [])
-        for path in swept:
-            self.fs.rm_file(path)
-        return len(swept)
+        return drafts + (orphans if len(orphans) <= MOST_ORPHANS else [])
+
+    def pack_path(self, pack: str) -> str:
+        """The path of a pack of previews."""
+        return f"{self.root}/previews/{pack}.pack"
 
     def _files(self, folder: str) -> Iterator[str]:
         if not self.local:

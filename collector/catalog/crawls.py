@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from collector.catalog import forgotten
 from collector.catalog.database import Catalog, now
 from collector.catalog.images import is_buried
 from collector.catalog.tables import rejection, search, sighting, tombstone
@@ -26,12 +27,14 @@ class KnownOf:
     """What the catalog knows of some candidates of one source, by the source's ids.
 
     `stored` are those that this concept has; `elsewhere` is the image of a file at the same address that any concept
-    has; `refused` are all reasons for which this concept refused a candidate.
+    has; `refused` are all reasons for which this concept refused a candidate; `forgotten` are those whose address or
+    creator must not come back.
     """
 
     stored: set[str] = field(default_factory=set)
     elsewhere: dict[str, str] = field(default_factory=dict)
     refused: dict[str, set[str]] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
 
 
 class Progress(NamedTuple):
@@ -66,15 +69,20 @@ def known_of(catalog: Catalog, concept: str, source: str, found: Sequence[Sighti
     with catalog.read() as connection:
         for start in range(0, len(found), AT_ONCE):
             some = found[start : start + AT_ONCE]
-            ids = [each.source_id for each in some]
+            names = {forgotten.hidden(each.source_id): each.source_id for each in some}
+            ids = [*names, *names.values()]
             here = (sighting.c.concept == concept, sighting.c.source == source, sighting.c.source_id.in_(ids))
-            known.stored.update(connection.execute(sa.select(sighting.c.source_id).where(*here)).scalars())
+            stored = connection.execute(sa.select(sighting.c.source_id).where(*here)).scalars()
+            known.stored.update(names.get(name, name) for name in stored)
             for row in connection.execute(
                 sa.select(rejection.c.source_id, rejection.c.reason).where(
                     rejection.c.concept == concept, rejection.c.source == source, rejection.c.source_id.in_(ids)
                 )
             ):
-                known.refused.setdefault(row.source_id, set()).add(row.reason)
+                known.refused.setdefault(names.get(row.source_id, row.source_id), set()).add(row.reason)
+            marks = {each.source_id: forgotten.marks_of(each) for each in some}
+            gone = forgotten.known(connection, set().union(*marks.values()))
+            known.forgotten.update(name for name, mine in marks.items() if not gone.isdisjoint(mine))
             places = {(each.source_id, each.url) for each in some if each.source_id not in known.stored}
             at = sa.select(sighting.c.source_id, sighting.c.url, sighting.c.image).where(
                 sighting.c.url.in_([url for _, url in places]), sighting.c.source == source

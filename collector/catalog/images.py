@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from collector.catalog import forgotten
 from collector.catalog.database import Catalog, insert_or_ignore, now, storable
+from collector.catalog.forgotten import Mark
 from collector.catalog.tables import fingerprint, image, rejection, sighting, tombstone
 from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.store import Preview
 
 if TYPE_CHECKING:  # who only crawls does not need numpy for this
     from collector.fingerprints import Fingerprint
+
+FEW = 1000  # ids in one condition: SQLite takes 32,766
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +38,29 @@ class Arrival:
 
 
 class Held(NamedTuple):
-    """Which of some images the catalog holds, and the reasons of those that were buried."""
+    """Which of some images the catalog holds, and the reasons of those that were buried.
+
+    `marks` are those that were forgotten, `looks` the 256-bit hashes of all forgotten images, in hex, and `allowed` the
+    images that may look like one of them.
+    """
 
     stored: set[str]
     buried: dict[str, str]
+    marks: set[Mark]
+    looks: list[str]
+    allowed: set[str]
 
 
-def held(catalog: Catalog, wanted: Iterable[str]) -> Held:
-    """Which of `wanted` are stored or buried; not more than a few hundred at once."""
+def held(catalog: Catalog, wanted: Iterable[str], marks: Iterable[Mark] = ()) -> Held:
+    """Which of `wanted` are stored, buried or forgotten by one of `marks`; not more than a few hundred at once."""
     names = list(wanted)
-    if not names:
-        return Held(set(), {})
     with catalog.read() as connection:
         stored = set(connection.execute(sa.select(image.c.id).where(image.c.id.in_(names))).scalars())
         buried = sa.select(tombstone.c.sha256, tombstone.c.reason).where(tombstone.c.sha256.in_(names))
-        return Held(stored, {row.sha256: row.reason for row in connection.execute(buried)})
+        reasons = {row.sha256: row.reason for row in connection.execute(buried)}
+        known = forgotten.known(connection, [*marks, *(Mark(forgotten.ALLOWED, name) for name in names)])
+        allowed = {each.value for each in known if each.kind == forgotten.ALLOWED}
+        return Held(stored, reasons, known, forgotten.looks(connection), allowed)
 
 
 def write(catalog: Catalog, arrivals: Sequence[Arrival]) -> list[Outcome]:
@@ -107,18 +119,32 @@ def ids(catalog: Catalog) -> set[str]:
         return set(connection.execute(sa.select(image.c.id).where(~is_buried(image.c.id))).scalars())
 
 
-def previews(catalog: Catalog, wanted: Iterable[str] | None = None) -> dict[str, Preview | None]:
+def previews(catalog: Catalog, wanted: Collection[str] | None = None) -> dict[str, Preview | None]:
     """Image id -> where its preview lies; None when the original is its own preview."""
+    query = sa.select(image.c.id, image.c.preview_pack, image.c.preview_offset, image.c.preview_bytes)
+    asked = sorted(set(wanted or ()))
+    few = [query.where(image.c.id.in_(asked[start : start + FEW])) for start in range(0, len(asked), FEW)]
+    found: dict[str, Preview | None] = {}
     with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(image.c.id, image.c.preview_pack, image.c.preview_offset, image.c.preview_bytes)
-        ).all()
-    keep = None if wanted is None else set(wanted)
-    return {
-        row.id: Preview(row.preview_pack, row.preview_offset, row.preview_bytes) if row.preview_pack else None
-        for row in rows
-        if keep is None or row.id in keep
-    }
+        for each in [query] if wanted is None else few:
+            for name, pack, offset, size in connection.execute(each):
+                found[name] = Preview(pack, offset, size) if pack else None
+    return found
+
+
+def move_previews(catalog: Catalog, places: Mapping[str, Preview]) -> None:
+    """Write down that previews lie elsewhere now, all in one transaction."""
+    moved = (
+        sa.update(image)
+        .where(image.c.id == sa.bindparam("name"))
+        .values(
+            preview_pack=sa.bindparam("pack"), preview_offset=sa.bindparam("at"), preview_bytes=sa.bindparam("length")
+        )
+    )
+    rows = [{"name": name, "pack": to.pack, "at": to.offset, "length": to.size} for name, to in sorted(places.items())]
+    if rows:
+        with catalog.write() as connection:
+            connection.execute(moved, rows)
 
 
 def stored_files(catalog: Catalog, source: str) -> dict[tuple[str, str], str]:
@@ -269,9 +295,9 @@ def _rejection_row(seen: Sighting, why: Rejected) -> dict[str, Any]:
     return {
         "concept": seen.concept,
         "source": seen.source,
-        "source_id": seen.source_id,
-        "url": seen.url,
-        "page": seen.page,
+        "source_id": forgotten.hidden(seen.source_id) if why.reason == forgotten.REASON else seen.source_id,
+        "url": "" if why.reason == forgotten.REASON else seen.url,
+        "page": "" if why.reason == forgotten.REASON else seen.page,
         "reason": why.reason,
         "detail": why.detail,
         "query": seen.query,

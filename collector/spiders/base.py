@@ -22,6 +22,7 @@ from scrapy.utils.misc import load_object
 
 from collector import licenses
 from collector.catalog import crawls, images
+from collector.catalog.forgotten import REASON as FORGOTTEN
 from collector.records import Kept, Known, Outcome, Rejected, Sighting
 from collector.spiders import reasons
 from collector.spiders.asking import Asking, NothingToAsk, SchemaDrift, SourceDown
@@ -177,7 +178,10 @@ class ImageSpider(Asking):
         if found.source_id in known.stored:
             return False
         earlier = known.refused.get(found.source_id, set())
-        why = self.judge(found) or self.job.over_cap(found)
+        if found.source_id in known.forgotten:
+            why: Rejected | None = Rejected(FORGOTTEN, "its address or its creator was forgotten")
+        else:
+            why = self.judge(found) or self.job.over_cap(found)
         if why is not None:
             if why.reason not in earlier and not self.job.dry_run:
                 await asyncio.wrap_future(self.job.intake.reject(found, why))

@@ -18,6 +18,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -159,6 +160,13 @@ class Partial:
             if self._handle >= 0:
                 os.close(self._handle)
                 self._handle = -1
+
+
+def discard(folder: Path, urls: Iterable[str]) -> None:
+    """Remove what is left of some files."""
+    for url in urls:
+        for ending in ("json", "part"):
+            (folder / f"{_name(url)}.{ending}").unlink(missing_ok=True)
 
 
 def _name(url: str) -> str:

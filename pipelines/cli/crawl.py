@@ -1,11 +1,18 @@
 """`collect crawl`."""
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from collector.errors import StoppedShort
+from pipelines.cli.notified import notified, notify_option
 from pipelines.cli.output import Output, common
+
+if TYPE_CHECKING:
+    from collector.spiders.runner import CrawlSummary
 
 ASPECTS = ("tall", "wide", "square")
 FACETS = ("min_side", "aspect", "kind", "color", "since", "until", "language", "creator")
@@ -37,16 +44,20 @@ KINDS = ("photograph", "illustration")
 @click.option("--retry-failed", is_flag=True, help="Look again at what could not be fetched for the moment.")
 @click.option("--until-known", type=click.IntRange(min=1), help="End a search after this many known in a row.")
 @click.option("--dry-run", is_flag=True, help="Show what would be asked; send one search page to each source.")
+@notify_option
 @common
-def command(out: Output, concept: str | None, mature: bool, **given: Any) -> None:
+def command(out: Output, concept: str | None, mature: bool, notify: tuple[str, ...], **given: Any) -> None:
     """Fetch license-clean images of a concept from the enabled sources."""
     from collector.spiders.starting import started_ahead
 
-    with started_ahead(1 if given["dry_run"] else given["processes"] or 1):
-        _crawl(out, concept, mature, given)
+    ahead = started_ahead(1 if given["dry_run"] else given["processes"] or 1)
+    with ahead, notified(out, notify, f"crawl {concept or ''}".strip()) as tell:
+        _crawl(out, concept, mature, given, tell)
 
 
-def _crawl(out: Output, concept: str | None, mature: bool, given: dict[str, Any]) -> None:
+def _crawl(
+    out: Output, concept: str | None, mature: bool, given: dict[str, Any], tell: Callable[[CrawlSummary], None]
+) -> None:
     from collector.spiders.facets import facets_of
     from collector.spiders.runner import crawl
 
@@ -56,6 +67,7 @@ def _crawl(out: Output, concept: str | None, mature: bool, given: dict[str, Any]
         given[name] = list(given[name])
     with out.workspace() as ws:
         summary = crawl(ws, concept or ws.concept().name, facets=facets, **given)
+        tell(summary)
         out.show(summary)
     if summary.down:
         raise StoppedShort(

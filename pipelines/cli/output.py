@@ -32,6 +32,7 @@ class Output:
         self._bar: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._said: dict[str, tuple[float, int]] = {}
+        self.moved_at = time.monotonic()  # when a step last told of progress
         level = {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
         logging.basicConfig(
             level=logging.ERROR if quiet else level, format="%(levelname)s: %(message)s", stream=sys.stderr
@@ -54,6 +55,7 @@ class Output:
 
     def progress(self, text: str, done: int, total: int | None) -> None:
         """Show how far a step is: a bar for each subject (the text before the colon), or lines each 10 % or 30 s."""
+        self.moved_at = time.monotonic()
         if not self.shows_progress:
             return
         subject = text.split(":")[0]
