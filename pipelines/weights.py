@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,21 @@ def locate(backbone: str, published: str, given: str | Path | None) -> Path:
         CollectError: the published file is neither in the cache nor to be had.
     """
     if given:
-        path = Path(given).expanduser()
-        if not path.is_file():
-            raise UsageError(f"no weights file at {path}", hint="check `--weights`, or leave it out")
-        return path
+        return given_file(given)
     import torch
     import torchvision
 
     url = str(torchvision.models.get_weight(published).url)
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     return path if path.is_file() else fetch(url, path, backbone)
+
+
+def given_file(given: str | Path) -> Path:
+    """The path of a weights file that somebody named; a `UsageError` where there is none."""
+    path = Path(given).expanduser()
+    if not path.is_file():
+        raise UsageError(f"no weights file at {path}", hint="check `--weights`, or leave it out")
+    return path
 
 
 def fetch(url: str, path: Path, backbone: str) -> Path:
@@ -64,6 +70,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The tensors in a `.safetensors` or PyTorch file, by name; a pickle that holds anything else is refused."""
     import torch
 
+    _check_bomb(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -78,6 +85,21 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UsageError(f"{path} holds something else than named tensors", hint="save `model.state_dict()`")
     return state
+
+
+def _check_bomb(path: Path) -> None:
+    """PyTorch stores tensors in a zip file as they are; one that would unpack to more than there is hides a bomb."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(each.file_size for each in file.infolist())
+    except zipfile.BadZipFile:
+        return  # PyTorch says what is wrong with it
+    if unpacked > path.stat().st_size:
+        raise UsageError(
+            f"{path} would unpack to {unpacked} bytes, more than it has", hint="give a file that `torch.save` wrote"
+        )
 
 
 def _said(error: httpx.HTTPError) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
@@ -48,6 +48,11 @@ class ZeroShot:
         """None: no experiment trained it."""
         return None
 
+    @property
+    def calibrated(self) -> bool:
+        """Never: nothing was fitted to these pictures."""
+        return False
+
     def judge(self, vectors: NDArray[np.float32]) -> Floats:
         """The probability of every label, (images, labels), for what the network says of its classes (images, 1000)."""
         logits = vectors.astype(np.float64)
@@ -70,9 +75,8 @@ def zero_shot(ws: Workspace, concept: Concept) -> ZeroShot:
             f"the backbone `{name}` knows no classes, so it cannot guess without labels",
             hint="set `train.backbone` in config.toml to a pretrained network such as squeezenet1_1",
         )
-    whole = replace(backbone.layout, head="", dimension=CLASSES, pools=False)
     synsets = understood(ws, concept, needed=True).synsets
-    return ZeroShot(TorchBackbone(name, whole, backbone.weights), concept.labels, owners(concept, synsets))
+    return ZeroShot(backbone.whole(CLASSES), concept.labels, owners(concept, synsets))
 
 
 def owners(concept: Concept, synsets: Mapping[str, str]) -> NDArray[np.int64]:
