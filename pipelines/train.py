@@ -1,53 +1,87 @@
-"""Train the baseline: a linear head on the cached features of a pretrained backbone.
+"""Train the baseline: a linear head on the cached features of a pretrained backbone, or with `finetune` all of it.
 
-A run is named by a hash of all that decides its result: snapshot, protocol, settings, weights, transform, source code,
-seed. A finished run is never run twice: the same command prints the same figures.
+A run is named by a hash of all that decides its result (`pipelines.runs`), so a finished run is never run twice: the
+same command prints the same figures.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import statistics
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import collector
-import labeling
-import pipelines
 from collector import durable
 from collector.catalog import models, now
 from collector.catalog.models import Experiment, SnapshotRow
-from collector.errors import GateNotMet
+from collector.errors import GateNotMet, UsageError
 from collector.workspace import Workspace
 from labeling.gate import require_agreement
-from pipelines import calibrate, parquet, track
-from pipelines.backbones import Backbone, chosen, load_backbone
+from pipelines import calibrate, parquet
+from pipelines.backbones import Backbone, TorchBackbone, chosen, load_backbone
 from pipelines.calibrate import Floats, Ints
-from pipelines.config import TrainConfig
-from pipelines.evaluate import Measured, figures, no_width, pick, truth_of
+from pipelines.config import FinetuneConfig, TrainConfig
+from pipelines.evaluate import Measured, as_it_stands, cautions, figures, pick, sample_of, truth_of
 from pipelines.features import features
-from pipelines.manifest import Manifest, find, read_manifest
-from pipelines.metrics import Curve, decide
+from pipelines.finetune.step import Job
+from pipelines.head import Examples, learn, refit
+from pipelines.learning_curve import learning_curve
+from pipelines.manifest import Manifest, ManifestRow, find, named, read_manifest, require_remembered
+from pipelines.metrics import decide
 from pipelines.predict import HEAD, Head
+from pipelines.probe import AUTO, probe
+from pipelines.protocols import find_protocol, validation_digest
+from pipelines.runs import FINETUNED, HISTORY, Asked, machine, plan, run_id, stored
 from pipelines.snapshot import SnapshotSummary
+from pipelines.split import require_held_out
+from pipelines.track import tracking
 
-PROTOCOL = "linear-head/1"  # C by log loss over groups of train; threshold by F1, figures on validation
+REPLICA = 1_000_000  # how far the seeds of replicates lie apart
+OVER_SEEDS = ("ap", "error", "ece", "brier", "nll")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary(Measured):
-    """`Measured` on validation; `train` and `validation` are images, `c` is the chosen inverse penalty."""
+    """`Measured` on validation; `train` and `validation` are images, `c` is the chosen inverse penalty of a head.
+
+    Of several seeds, these are the figures of the first; `seeds` has run -> AP of each, and `mean` and `spread`
+    (standard deviation) of the main figures over them. `forecast` is what the learning curve says of more labels.
+    `binds` is what a fine-tuned run waited for most, empty for a head.
+    """
 
     train: int
     validation: int
-    c: float
+    c: float | None
+    temperature: float
+    forecast: str
+    protocol: str
+    seeds: dict[str, float | None]
+    mean: dict[str, float]
+    spread: dict[str, float]
+    finetuned: bool
+    binds: str
+    seconds: float
     path: str
     reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What training left: the model, the figures of the training itself, its curve, what folds said of train, and
+    what a head learned from."""
+
+    backbone: Backbone
+    head: Head
+    figures: dict[str, Any]
+    history: list[dict[str, float]]
+    held: Floats | None = None
+    examples: Examples | None = None
 
 
 def train_baseline(  # noqa: PLR0913  # one for each option of the command
@@ -57,8 +91,13 @@ def train_baseline(  # noqa: PLR0913  # one for each option of the command
     snapshot: str | None = None,
     backbone: str | None = None,
     weights: str | Path | None = None,
+    protocol: str | None = None,
+    finetune: bool = False,
+    soft: bool = False,
+    device: str | None = None,
     replicate: int = 0,
     accept_ceiling: bool = False,
+    trackers: Sequence[str] = (),
 ) -> RunSummary:
     """Train on the newest snapshot of a concept (or on the given one) and measure on its validation split.
 
@@ -66,148 +105,213 @@ def train_baseline(  # noqa: PLR0913  # one for each option of the command
         ws: the workspace.
         concept: its name, or what `snapshot` returned.
         snapshot: the digest of a snapshot, or its beginning.
-        backbone: instead of `train.backbone`.
+        backbone: instead of `train.backbone`; `auto` tries those whose weights are on this machine.
         weights: a state dict of the backbone, instead of `train.weights`.
+        protocol: the name of a protocol or its file, instead of the concept's own.
+        finetune: train the whole network, not a head on cached features.
+        soft: learn the share of the votes for each label, not the settled label alone.
+        device: instead of `train.device`; it makes no other run.
         replicate: another number runs a finished experiment again, with another seed.
         accept_ceiling: train though people agree too little, or nobody knows how far they do.
+        trackers: of `pipelines.track.TRACKERS`, beside TensorBoard.
 
     Raises:
         GateNotMet: there is no frozen validation set yet, or train lacks a label; or people agree too little.
-        UsageError: an unknown backbone or snapshot, or a file that is not weights.
+        UsageError: an unknown backbone, snapshot or protocol, or a file that is not weights.
+        Busy: another process is at the same run.
     """
     if isinstance(concept, SnapshotSummary):
         snapshot = concept.digest
         concept = concept.concept
     frozen = find(ws, ws.concept(concept).name, snapshot)
     told = require_agreement(ws, frozen.concept, accept=accept_ceiling)
-    config = ws.section(TrainConfig)
+    manifest = read_manifest(ws, frozen)
+    told += require_held_out(ws, manifest)
+    if backbone == AUTO:
+        taken, said = probe(ws, manifest)
+        backbone, weights, told = taken.backbone, taken.weights, told + said
     name, file = chosen(ws, backbone, weights)
-    extractor = load_backbone(name, file)
-    plan = _plan(frozen, config, extractor, ws.seed + replicate)
-    run = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:16]
-    known = models.experiment_of(ws.catalog, run)
-    if known is not None and known.metrics is not None:
-        return _summary(ws, known, told, reused=True)
-    with ws.lock(f"train-{run}"):
-        where = {"weights": str(Path(file).resolve()) if file else None}
-        begun = Experiment(
-            run, frozen.concept, frozen.digest, "running", {**plan, **where}, None, f"runs/{run}", now(), None
+    config = ws.section(TrainConfig)
+    asked = Asked(
+        backbone=name,
+        weights=file,
+        config=config,
+        tuning=ws.section(FinetuneConfig),
+        protocol=find_protocol(ws, manifest, protocol),
+        finetune=finetune,
+        soft=soft,
+        device=device or config.device,
+        replicate=replicate,
+    )
+    done = [run(ws, frozen, replace(asked, seed=seed), trackers) for seed in asked.protocol.rules.seeds]
+    reused = all(again for _, again in done)
+    return _summary(ws, [each for each, _ in done], told + one_sided(manifest), reused=reused)
+
+
+def run(ws: Workspace, frozen: SnapshotRow, asked: Asked, track: Sequence[str] = ()) -> tuple[Experiment, bool]:
+    """The finished run that was asked for, and whether it was there already; one that was interrupted goes on.
+
+    Raises:
+        GateNotMet: the train split lacks a label, or images of the snapshot were forgotten.
+        Busy: another process is at the same run.
+    """
+    manifest = read_manifest(ws, frozen)
+    require_labels(manifest)
+    backbone = load_backbone(asked.backbone, asked.weights)
+    planned = plan(ws, frozen, asked, backbone, validation_digest(manifest))
+    name = run_id(planned)
+    if (known := _finished(ws, name)) is not None:
+        return known, True
+    require_remembered(ws, (row.image for row in manifest.rows))
+    with ws.lock(f"train-{name}"):
+        if (known := _finished(ws, name)) is not None:
+            return known, True  # by whoever held the lock
+        path = f"runs/{name}"
+        where = {"weights": f"{path}/{FINETUNED}" if asked.finetune else stored(ws, backbone.weights)}
+        config = {**planned, **where}
+        models.start_experiment(
+            ws.catalog, Experiment(name, frozen.concept, frozen.digest, "running", config, None, path, now(), None)
         )
-        found = _train(ws, begun, extractor, read_manifest(ws, frozen), config)
-        models.finish_experiment(ws.catalog, run, found)
-    finished = models.experiment_of(ws.catalog, run)
+        folder = ws.data / path
+        with tracking(folder, track, run=name, config=config) as tracked:
+            seed = planned["seed"] + REPLICA * asked.replicate
+            job = Job(folder, seed, asked.device, asked.soft, asked.config.balanced, tracked)
+            found = _trained(ws, manifest, backbone, asked, job)
+            durable.save(folder / "config.json", json.dumps(config, indent=1).encode())
+            models.finish_experiment(ws.catalog, name, found)
+            tracked.finish(found)
+    if asked.finetune:
+        from pipelines.finetune.checkpoints import clear
+
+        clear(folder)
+    finished = _finished(ws, name)
     assert finished is not None
-    return _summary(ws, finished, told, reused=False)
+    return finished, False
 
 
-def source_digest() -> str:
-    """sha256 over every Python file of the three packages: other code makes another run."""
-    hashed = hashlib.sha256()
-    for package in (collector, labeling, pipelines):
-        folder = Path(package.__path__[0])
-        for path in sorted(folder.rglob("*.py")):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            hashed.update(f"{folder.name}/{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return hashed.hexdigest()
+def _finished(ws: Workspace, name: str) -> Experiment | None:
+    known = models.experiment_of(ws.catalog, name)
+    return known if known is not None and known.metrics is not None else None
 
 
-def _plan(frozen: SnapshotRow, config: TrainConfig, backbone: Backbone, seed: int) -> dict[str, Any]:
-    """All that decides the result, as JSON; where the weights file lies does not."""
-    return {
-        "protocol": PROTOCOL,
-        "snapshot": frozen.digest,
-        "train": config.model_dump(mode="json", exclude={"backbone", "weights"}),
-        "backbone": backbone.name,
-        "weights_digest": backbone.weights_digest,
-        "transform_digest": backbone.transform_digest,
-        "source": source_digest(),
-        "seed": seed,
-    }
+def require_labels(manifest: Manifest) -> None:
+    """Raise a `GateNotMet` where nothing can be told apart: fewer than two labels have an image to learn from.
 
-
-def _train(
-    ws: Workspace, begun: Experiment, backbone: Backbone, manifest: Manifest, config: TrainConfig
-) -> dict[str, Any]:
-    """Embed, fit, measure, and write the run folder; returns the figures."""
-    counts = manifest.counts()
-    lacking = [label for label, n in counts["train"].items() if n == 0]
-    if lacking:
+    Of two labels, both are needed; of many, what has no image is never said, and `one_sided` tells.
+    """
+    lacking = [label for label, n in manifest.counts()["train"].items() if n == 0]
+    if len(manifest.labels) - len(lacking) < 2:
         raise GateNotMet(
-            f"the train split holds no image of `{'`, `'.join(lacking)}`", hint="label more, then `collect snapshot`"
+            f"the train split holds no image of {named(lacking)}", hint="label more, then `collect snapshot`"
         )
-    rows = manifest.split("train")
-    held_out = manifest.split("validation")
-    matrix = features(ws, [row.image for row in (*rows, *held_out)], backbone)
-    train, validation = matrix[: len(rows)], matrix[len(rows) :]
-    truth = truth_of(manifest, "train")
-    seed = begun.config["seed"]
-    models.start_experiment(ws.catalog, begun)
-    ws.progress("fitting the head", 0, None)
-    c, losses, held = choose_c(train, truth, [row.group for row in rows], config, seed)
-    head = fit(train, truth, manifest.labels, c=c, balanced=config.balanced)
-    probabilities = head.probabilities(validation)
-    threshold = Curve.of(truth_of(manifest, "validation") == 0, probabilities[:, 0]).best_threshold()
+
+
+def one_sided(manifest: Manifest) -> tuple[str, ...]:
+    """Sentences on what cannot be learned from this train split: labels with no image or one, one source for all."""
+    counts = manifest.counts()["train"]
+    sources = {row.source for row in manifest.split("train")}
+    said = []
+    if lacking := [label for label, n in counts.items() if n == 0]:
+        said.append(f"no training image of {named(lacking)}: the model will never say so")
+    if alone := [label for label, n in counts.items() if n == 1]:
+        said.append(f"one training image each of {named(alone)}: nothing general is learned from one picture")
+    if len(sources) == 1 and sum(counts.values()) > 1:
+        said.append(f"all training images come from `{sources.pop()}`: how it does on others is not known")
+    return tuple(said)
+
+
+def _trained(ws: Workspace, manifest: Manifest, backbone: Backbone, asked: Asked, job: Job) -> dict[str, Any]:
+    """Train, calibrate, measure on validation, and write the run folder; returns the figures."""
+    begun = time.monotonic()
+    learned = (_tuned if asked.finetune else _probed)(ws, manifest, backbone, asked, job)
+    heat = _heat(ws, manifest, learned, job.device)
+    head = replace(learned.head, temperature=heat.value)
+    held_out = _features(ws, manifest.split("validation"), learned.backbone, job.device)
+    probabilities = head.probabilities(held_out)
     ws.progress("measuring", 0, None)
     found = {
-        **figures(ws, manifest, "validation", probabilities, threshold=threshold, draws=config.bootstrap),
-        "train": len(rows),
-        "validation": len(held_out),
-        "c": c,
-        "loss_by_c": losses,
+        **figures(ws, manifest, "validation", probabilities, draws=asked.config.bootstrap, temperature=heat),
+        **learned.figures,
+        "learning_curve": _curve(ws, manifest, learned, held_out, asked, job.seed),
+        "drift": calibrate.drift(learned.history) if asked.finetune else None,
+        "train": len(manifest.split("train")),
+        "validation": len(manifest.split("validation")),
+        "seconds": round(time.monotonic() - begun, 2),
+        "machine": machine(job.device),
     }
-    folder = ws.data / begun.path
-    head.save(folder / HEAD)
-    _write_predictions(folder / parquet.VALIDATION, manifest, "validation", probabilities, threshold)
-    if held is not None:
-        _write_predictions(folder / parquet.CROSS_VALIDATED, manifest, "train", held, threshold)
-    durable.save(folder / "config.json", json.dumps(begun.config, indent=1).encode())
-    durable.save(folder / "metrics.json", json.dumps(found, indent=1).encode())
-    track.write_events(folder, found)
+    head.save(job.folder / HEAD)
+    _write_predictions(job.folder / parquet.VALIDATION, manifest, "validation", probabilities, found["threshold"])
+    if learned.held is not None:
+        _write_predictions(job.folder / parquet.CROSS_VALIDATED, manifest, "train", learned.held, found["threshold"])
+    durable.save(job.folder / HISTORY, json.dumps(learned.history, indent=1).encode())
+    durable.save(job.folder / "metrics.json", json.dumps(found, indent=1).encode())
     return found
 
 
-def choose_c(
-    matrix: NDArray[np.float32], truth: Ints, groups: Sequence[str], config: TrainConfig, seed: int
-) -> tuple[float, dict[str, float], Floats | None]:
-    """The inverse penalty with the lowest cross-validated log loss, the loss of each, and what that one said.
-
-    The third is images x labels, each image judged by a head that was not trained on it. Folds never part a
-    near-duplicate group. With fewer than two images of a label there is nothing to validate on, and the strongest
-    penalty is taken.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    grid = sorted(config.c_grid)
-    folds = min(config.folds, int(np.bincount(truth).min()))
-    if folds < 2 or len(grid) == 1:
-        return grid[0], {}, None
-    split = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    names = [str(k) for k in range(int(truth.max()) + 1)]
-    held = {c: np.empty((len(truth), len(names))) for c in grid}
-    for inside, outside in split.split(matrix, truth, groups):
-        for c in grid:
-            head = fit(matrix[inside], truth[inside], names, c=c, balanced=config.balanced)
-            held[c][outside] = head.probabilities(matrix[outside])
-    losses = {c: calibrate.nll(held[c], truth) for c in grid}
-    best = min(grid, key=lambda c: losses[c])
-    return best, {str(c): loss for c, loss in losses.items()}, held[best]
+def _probed(ws: Workspace, manifest: Manifest, backbone: Backbone, asked: Asked, job: Job) -> Trained:
+    """A linear head on cached features."""
+    if asked.protocol.rules.resolution:
+        raise UsageError(
+            f"protocol `{asked.protocol.name}` asks for {asked.protocol.rules.resolution} pixels, and cached features "
+            "have the resolution of their backbone",
+            hint="add --finetune, or use a protocol with resolution = 0",
+        )
+    rows = manifest.split("train")
+    target = manifest.vote_shares(rows) if job.soft else truth_of(manifest, "train")
+    matrix = _features(ws, rows, backbone, job.device)
+    given = Examples(matrix, target, [row.group for row in rows], manifest.labels)
+    learned = learn(given, asked.config, job.seed, lambda text: ws.progress(text, 0, None))
+    for step, each in enumerate(learned.history):
+        job.track.log(step, {"search/c": each["c"], "search/nll": each["nll"]})
+    return Trained(backbone, learned.head, {"c": learned.c, "binds": ""}, learned.history, learned.held, given)
 
 
-def fit(matrix: NDArray[np.float32], truth: Ints, labels: Sequence[str], *, c: float, balanced: bool) -> Head:
-    """Multinomial logistic regression on standardized features, L2 penalty 1 / (2 c); two labels are one logit."""
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
+def _tuned(ws: Workspace, manifest: Manifest, backbone: Backbone, asked: Asked, job: Job) -> Trained:
+    """The whole network, for as long as the protocol says."""
+    from pipelines.finetune.step import finetune
 
-    mean = matrix.mean(axis=0, dtype=np.float64)
-    spread = matrix.std(axis=0, dtype=np.float64)
-    scale = np.where(spread > 1e-6, spread, 1.0)
-    regression = LogisticRegression(C=c, class_weight="balanced" if balanced else None, max_iter=2000)
-    with threadpool_limits(1):  # on a busy machine 20 times as fast as all cores: the matrices are small
-        regression.fit((matrix - mean) / scale, truth)
-    weights, bias = regression.coef_, regression.intercept_
-    if len(labels) == 2:
-        weights, bias = np.vstack([np.zeros_like(weights), weights]), np.array([0.0, bias[0]])
-    return Head(tuple(labels), weights, bias, mean, scale)
+    if not isinstance(backbone, TorchBackbone):
+        raise UsageError(
+            f"`{backbone.name}` has no weights to train on", hint="name a network, or leave --finetune out"
+        )
+    tuned = finetune(ws, manifest, backbone, asked.tuned(), job)
+    about = {**tuned.figures, "c": None, "weights_digest": tuned.backbone.weights_digest}
+    return Trained(tuned.backbone, tuned.head, about, tuned.history)
+
+
+def _features(ws: Workspace, rows: Sequence[ManifestRow], backbone: Backbone, device: str) -> NDArray[np.float32]:
+    return features(ws, [row.image for row in rows], backbone, device=device)
+
+
+def _heat(ws: Workspace, manifest: Manifest, learned: Trained, device: str) -> calibrate.Temperature:
+    """The temperature of a head, from images that neither trained it nor measure it."""
+    rows = manifest.split("calibration")
+    if not rows:
+        return calibrate.UNSCALED
+    said = learned.head.probabilities(_features(ws, rows, learned.backbone, device))
+    return calibrate.fit_temperature(said, truth_of(manifest, "calibration"))
+
+
+def _curve(
+    ws: Workspace,
+    manifest: Manifest,
+    learned: Trained,
+    held_out: NDArray[np.float32],
+    asked: Asked,
+    seed: int,
+) -> dict[str, Any] | None:
+    """What heads that learn from parts of train say of validation; None for a network, which learns too slowly."""
+    given = learned.examples
+    if given is None:
+        return None
+    ws.progress("learning from parts, for the learning curve", 0, None)
+
+    def fitted(rows: Ints) -> Floats:
+        some = Examples(given.matrix[rows], given.target[rows], [given.groups[k] for k in rows], given.labels)
+        return refit(some, learned.figures["c"], balanced=asked.config.balanced).probabilities(held_out)
+
+    whole = sample_of(manifest, "validation", learned.head.probabilities(held_out))
+    return learning_curve(fitted, truth_of(manifest, "train"), given.groups, whole, seed=seed)
 
 
 def _write_predictions(path: Path, manifest: Manifest, split: str, probabilities: Floats, threshold: float) -> None:
@@ -224,19 +328,28 @@ def _write_predictions(path: Path, manifest: Manifest, split: str, probabilities
     parquet.save(path, pa.table(columns).replace_schema_metadata({"labels": json.dumps(manifest.labels)}))
 
 
-def _summary(ws: Workspace, done: Experiment, told: tuple[str, ...], *, reused: bool) -> RunSummary:
+def _summary(ws: Workspace, runs: Sequence[Experiment], told: tuple[str, ...], *, reused: bool) -> RunSummary:
+    done = runs[0]
     found = done.metrics or {}
+    over = {name: [(each.metrics or {})[name] for each in runs] for name in OVER_SEEDS}
+    over = {name: values for name, values in over.items() if None not in values}  # undefined: nothing to rank
     return RunSummary(
-        **pick(RunSummary, found),
+        **pick(RunSummary, found | as_it_stands(ws, done, "validation")),
+        forecast=(found.get("learning_curve") or {}).get("says", ""),
         run=done.run,
         concept=done.concept,
         snapshot=done.snapshot,
         backbone=done.config["backbone"],
         split="validation",
+        protocol=done.config["protocol"]["name"],
+        seeds={each.run: (each.metrics or {})["ap"] for each in runs},
+        mean={name: statistics.fmean(values) for name, values in over.items()} if len(runs) > 1 else {},
+        spread={name: statistics.stdev(values) for name, values in over.items()} if len(runs) > 1 else {},
+        finetuned=done.config["finetune"] is not None,
         path=str(ws.data / done.path),
         reused=reused,
         next="collect prelabel",
-        warnings=told + _warnings(found, done.config["backbone"]),
+        warnings=told + _warnings(found, done.config["backbone"]) + cautions(ws, done, found, "validation"),
     )
 
 
@@ -247,4 +360,6 @@ def _warnings(found: dict[str, Any], backbone: str) -> tuple[str, ...]:
     ceiling = found["human_error"]
     if ceiling is not None and found["error"] < ceiling:
         said.append(f"one person says what others say in {1 - ceiling:.0%}: a higher accuracy than that means little")
-    return (*said, *no_width(found))
+    if found.get("drift"):
+        said.append(found["drift"])
+    return (*said, *found.get("notes", ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from pipelines.predict import load_model
 from pipelines.reports.build import report
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
-from tests.pipelines.labeled import stripes
+from tests.pipelines.labeled import collect, label_all, stripes
 
 PAYLOADS = (
     "<script>alert(1)</script>",
@@ -156,3 +157,22 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def site(full: Workspace) -> Path:
     """The folder of the report of `full`."""
     return Path(report(full).path).parent
+
+
+@pytest.fixture(scope="session")
+def labeled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with labeled pictures and a snapshot; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("labeled")
+    (root / "config.toml").touch()
+    with Workspace.open(root / "config.toml") as ws:
+        label_all(ws, collect(ws))
+        snapshot(ws, "horse")
+    return root
+
+
+@pytest.fixture
+def labeled(labeled_folder: Path, tmp_path: Path) -> Iterator[Workspace]:
+    """A copy of the workspace with labeled pictures."""
+    shutil.copytree(labeled_folder, tmp_path / "labeled")
+    with Workspace.open(tmp_path / "labeled" / "config.toml") as ws:
+        yield ws

@@ -14,11 +14,11 @@ from collector.errors import GateNotMet, UsageError
 from collector.intake import take_in
 from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
-from pipelines.config import TrainConfig
+from pipelines.head import Examples, refit
 from pipelines.manifest import find, read_manifest
 from pipelines.predict import Head, load_model
 from pipelines.snapshot import snapshot
-from pipelines.train import RunSummary, choose_c, fit, train_baseline
+from pipelines.train import RunSummary, one_sided, train_baseline
 from tests.conftest import SHARED
 from tests.pipelines.labeled import collect, label_all, settle
 
@@ -133,6 +133,7 @@ def test_several_labels_work_unchanged(make_workspace: Make) -> None:
     metrics = json.loads((Path(run.path) / "metrics.json").read_text())
     assert list(metrics["ap_by_label"]) == ["horse", "donkey", "none"]
     assert run.ap == pytest.approx(np.mean(list(metrics["ap_by_label"].values())))
+    assert run.ap is not None
     assert run.ap > 0.9
     assert np.shape(metrics["confusion"]) == (3, 3)
 
@@ -162,23 +163,37 @@ def test_a_head_survives_saving_bit_for_bit_and_its_probabilities_add_up(
     rng = np.random.default_rng(0)
     truth = np.arange(60) % len(labels)
     matrix = rng.normal(truth[:, None], 1.0, (60, 5)).astype(np.float32)
-    head = fit(matrix, truth, labels, c=0.1, balanced=True)
+    given = Examples(matrix, truth, [str(n) for n in range(60)], labels)
+    head = replace(refit(given, 0.1, balanced=True), temperature=1.25)
     head.save(tmp_path / "head.safetensors")
     again = Head.load(tmp_path / "head.safetensors")
-    assert again.labels == labels
+    assert (again.labels, again.temperature) == (labels, 1.25)
     assert (again.probabilities(matrix) == head.probabilities(matrix)).all()
     assert head.probabilities(matrix).sum(axis=1) == pytest.approx(np.ones(60))
     assert (head.probabilities(matrix).argmax(axis=1) == truth).mean() > 0.5
 
 
-def test_the_penalty_is_strong_where_there_is_nothing_to_learn() -> None:
-    rng = np.random.default_rng(0)
-    noise = rng.normal(size=(80, 30)).astype(np.float32)
-    truth = rng.integers(0, 2, 80)
-    groups = [str(n) for n in range(80)]
-    assert choose_c(noise, truth, groups, TrainConfig(), 0)[0] == 0.001
-    noise[:, 0] += 6 * truth
-    assert choose_c(noise, truth, groups, TrainConfig(), 0)[0] > 0.001
+def test_soft_labels_are_the_shares_of_the_votes(labeled: Workspace) -> None:
+    ws = labeled
+    manifest = read_manifest(ws, find(ws, "horse"))
+    row = manifest.split("train")[0]
+    votes = ('{"horse": 3, "not-horse": 1}', '{"horse": 0, "elsewhere": 2}', "{}")
+    found = manifest.vote_shares([row._replace(label="horse", votes=each) for each in votes])
+    np.testing.assert_array_equal(found, [[0.75, 0.25], [1, 0], [1, 0]])
+    hard = train_baseline(ws, "horse", backbone="classic")
+    image = next(each.image for each in manifest.split("train") if each.label == "horse")
+    settle(ws, (image, "horse", {"horse": 3, "not-horse": 2}))
+    snapshot(ws, "horse")
+    soft = train_baseline(ws, "horse", backbone="classic", soft=True)
+    sure = train_baseline(ws, "horse", backbone="classic")
+    assert len({hard.run, soft.run, sure.run}) == 3
+    heads = [Head.load(Path(run.path) / "head.safetensors") for run in (soft, sure)]
+    assert (heads[0].weights != heads[1].weights).any()
+
+
+def test_what_a_train_split_cannot_teach_is_told(labeled: Workspace) -> None:
+    manifest = read_manifest(labeled, find(labeled, "horse"))
+    assert one_sided(manifest) == ("all training images come from `made`: how it does on others is not known",)
 
 
 @pytest.mark.realdata
@@ -203,5 +218,8 @@ def test_horses_are_told_from_other_photographs(ws: Workspace) -> None:
     label_all(ws, {image: (label, "") for image, label in truth.items()})
     frozen = snapshot(ws, "horse", accept_shortcut=True)  # two collections: they differ in more than horses
     run = train_baseline(ws, frozen, backbone="squeezenet1_1", weights=WEIGHTS)
+    assert run.ap is not None
+    assert run.ap_low is not None
+    assert run.ap_high is not None
     assert run.ap >= 0.97
     assert run.ap_low <= run.ap <= run.ap_high
