@@ -23,7 +23,7 @@ from collector.records import Summary
 from collector.workspace import Workspace
 from labeling.errata import CONFIRMED, POOL, chosen, state_of
 from pipelines import parquet
-from pipelines.calibrate import Floats, Ints, temperature
+from pipelines.calibrate import Floats, Ints, soften, temperature
 from pipelines.manifest import find, read_manifest
 
 SHOWN = 20  # suspects in a summary
@@ -127,8 +127,8 @@ def suspects(ws: Workspace, concept: str | None = None, *, run: str | None = Non
     """Queue labels that the out-of-sample predictions of a run contradict confidently, the clearest case first.
 
     Confident learning (Northcutt, Jiang and Chuang, JAIR 70 (2021) 1373): label k is confident where its probability
-    reaches the mean of it over the images that people gave k. An image whose confident label is not the settled one is
-    a suspect; they are ranked by how far the settled label is behind. Errata in state open, for people to decide.
+    reaches the mean of it over the images that people gave k. That tells how many labels are wrong, and those furthest
+    behind are suspects, ranked by how far. Errata in state open, for people to decide.
 
     Raises:
         UsageError: there is no such run.
@@ -177,10 +177,12 @@ def suspects(ws: Workspace, concept: str | None = None, *, run: str | None = Non
 
 
 def ranked(probabilities: Floats, truth: Ints) -> tuple[Ints, Ints]:
-    """Row numbers of the suspects, clearest first, and for all rows the confident label (-1: none).
+    """Row numbers of the suspects, clearest first, and for all rows the most probable label but the one that stands.
 
-    `probabilities` are images x labels, `truth` the labels that stand. The rank is the normalized margin, the
-    probability of the label that stands less the highest of the others.
+    `probabilities` are images x labels, `truth` the labels that stand. Confident answers estimate how many images of
+    each label really are of each other one; so many of them are suspects, those whose label is furthest behind, unless
+    it is the most probable ("prune by noise rate"). The rank is the normalized margin, the probability of the label
+    that stands less the highest of the others.
     """
     rows = np.arange(len(truth))
     size = probabilities.shape[1]
@@ -188,19 +190,20 @@ def ranked(probabilities: Floats, truth: Ints) -> tuple[Ints, Ints]:
     own = np.bincount(truth, probabilities[rows, truth], minlength=size)
     bar = np.divide(own, counts, out=np.full(size, np.inf), where=counts > 0)
     confident = np.where(probabilities >= bar, probabilities, -1.0)
-    guess = np.where(confident.max(axis=1) >= 0, confident.argmax(axis=1), -1)
-    others = probabilities.copy()
-    others[rows, truth] = -1.0
-    margin = probabilities[rows, truth] - others.max(axis=1)
-    doubted = np.flatnonzero((guess >= 0) & (guess != truth) & (margin < 0))
-    return doubted[np.argsort(margin[doubted], kind="stable")], guess
-
-
-def soften(probabilities: Floats, heat: float) -> Floats:
-    """Probabilities at a temperature: proportional to p^(1 / heat)."""
-    logs = np.log(np.maximum(probabilities, 1e-12)) / heat
-    grown = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(grown / grown.sum(axis=1, keepdims=True))
+    sure = confident.max(axis=1) >= 0
+    joint = np.bincount(truth[sure] * size + confident.argmax(axis=1)[sure], minlength=size * size).reshape(size, size)
+    wrong = np.round(joint * (counts / np.maximum(joint.sum(axis=1), 1))[:, None]).astype(np.int64)
+    np.fill_diagonal(wrong, 0)
+    behind = probabilities - probabilities[rows, truth][:, None]
+    doubted: list[int] = []
+    for label, other in np.argwhere(wrong):
+        mine = np.flatnonzero(truth == label)
+        doubted += mine[np.argsort(-behind[mine, other], kind="stable")[: wrong[label, other]]].tolist()
+    behind[rows, truth] = -np.inf
+    margin = -behind.max(axis=1)
+    found = np.unique(np.array(doubted, dtype=np.int64))
+    found = found[margin[found] < 0]
+    return found[np.argsort(margin[found], kind="stable")], np.asarray(behind.argmax(axis=1))
 
 
 def out_of_sample(ws: Workspace, done: Experiment) -> Judged:

@@ -1,24 +1,53 @@
 """How good a classifier is on one split: pure numbers, with intervals.
 
 Average precision leads, because accuracy flatters where classes are unbalanced; accuracy stands beside the error of
-always saying the most frequent label.
+always saying the most frequent label. A figure that is not defined is None, and `undefined` says why.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import calibrate
-from pipelines.calibrate import Floats, Ints
+from pipelines.calibrate import UNSCALED, Floats, Ints, Temperature
+from pipelines.ranking import Ranking, draws_of, interval
 
 CURVE_POINTS = 200
-CELLS = 1_000_000  # resamples x images counted at once: about 50 MB
+LEVELS = (0.9, 0.95, 0.99)  # of precision, where recall is told, and of recall, where precision is
+FIXED = ("recall_at_precision", "precision_at_recall")
+PAIRS = 20  # confusions that are named
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """What was said of some images (images x labels), and what is true of them.
+
+    `groups` numbers the near-duplicate groups, one for each image, where any group has more than one of them.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: Floats
+    truth: Ints
+    groups: Ints | None = None
+
+    def rankings(self) -> list[Ranking]:
+        """The ranking by the probability of each label."""
+        return [Ranking.of(self.truth == k, column) for k, column in calibrate.columns(self.probabilities)]
+
+    def counted(self) -> Ints:
+        """Images of each label."""
+        return np.bincount(self.truth, minlength=len(self.labels))
+
+    def only(self, chosen: NDArray[np.bool_]) -> Sample:
+        """Some of the images."""
+        groups = None if self.groups is None else np.unique(self.groups[chosen], return_inverse=True)[1]
+        return Sample(self.labels, self.probabilities[chosen], self.truth[chosen], groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +83,41 @@ class Curve:
         return [[round(float(value), 6) for value in row] for row in zip(*columns, strict=True)]
 
 
-def average_precision(relevant: NDArray[np.bool_], scores: Floats) -> float:
-    """AP = sum_n (R_n - R_{n-1}) P_n over the distinct scores, highest first; nan without a relevant image.
+class Prevalent(NamedTuple):
+    """Precision where the share of relevant images is another than in the sample, with its 95 % interval."""
 
-    No interpolation (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, 8.4; the definition
-    that scikit-learn uses).
+    value: float | None
+    low: float
+    high: float
+
+
+def macro(each: Floats, counted: Ints) -> Floats:
+    """The headline from the AP of every label (labels, or labels x draws).
+
+    Two labels: that of the first, the concept. More: the mean over the labels that some images have and others have
+    not; in a draw over those of them that it holds. nan where there is none.
     """
-    return float(_weighted_ap(relevant, scores, np.ones((1, len(scores))))[0])
+    defined = (counted > 0) & (counted < counted.sum())
+    chosen = each[[0]] if len(each) == 2 else each[defined]
+    if not defined.any():
+        return np.asarray(np.full(each.shape[1:], np.nan))
+    known = ~np.isnan(chosen)
+    some = known.sum(axis=0)
+    total = np.where(known, chosen, 0.0).sum(axis=0)
+    return np.asarray(np.divide(total, some, out=np.full(np.shape(total), np.nan), where=some > 0))
 
 
-def macro_ap(probabilities: Floats, truth: Ints, weights: Floats | None = None) -> Floats:
-    """The headline AP for each row of `weights` (resamples x images; None: once, unweighted).
-
-    Two labels: AP of the first, the concept. More: the mean over the labels, each against the rest.
-    """
-    rows = np.ones((1, len(truth))) if weights is None else weights
-    labels = range(1 if probabilities.shape[1] == 2 else probabilities.shape[1])
-    each = [_weighted_ap(truth == k, probabilities[:, k], rows) for k in labels]
-    return np.asarray(np.mean(each, axis=0))
-
-
-def ap_interval(probabilities: Floats, truth: Ints, draws: int, seed: int) -> tuple[float, float]:
-    """The 95 % percentile bootstrap interval of `macro_ap` over images (Efron and Tibshirani, 1993, ch. 13).
-
-    Draws that miss a label altogether are left out.
-    """
-    rng = np.random.default_rng(seed)
-    n = len(truth)
-    values = []
-    at_once = max(1, CELLS // n)
-    for start in range(0, draws, at_once):
-        weights = [np.bincount(rng.integers(0, n, n), minlength=n) for _ in range(min(at_once, draws - start))]
-        values.append(macro_ap(probabilities, truth, np.stack(weights).astype(np.float64)))
-    found = np.concatenate(values)
-    defined = found[~np.isnan(found)]
-    if not defined.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return float(low), float(high)
+def best_thresholds(sample: Sample, rankings: Sequence[Ranking] | None = None) -> dict[str, float]:
+    """Label -> the threshold with the highest F1 against all others; 0.5 for a label without an image."""
+    chosen = {}
+    for (k, column), ranking in zip(
+        calibrate.columns(sample.probabilities), rankings or sample.rankings(), strict=True
+    ):
+        place = ranking.best_place()
+        mark = 0.5 if place is None else float(ranking.scores[place])
+        lower = column[column < mark]
+        chosen[sample.labels[k]] = mark if place is None or not len(lower) else (mark + float(lower.max())) / 2
+    return chosen
 
 
 def auc(relevant: NDArray[np.bool_], scores: Floats, weights: Floats | None = None) -> Floats:
@@ -141,39 +167,152 @@ def confusion(said: Ints, truth: Ints, size: int) -> Ints:
     return np.asarray(np.bincount(truth * size + said, minlength=size * size).reshape(size, size))
 
 
+def at_prevalence(table: Sequence[Sequence[int]], share: float, draws: int = 20_000) -> Prevalent:
+    """The precision of the first label where it is on `share` of the images, from a confusion table.
+
+    Bayes: precision = share x TPR / (share x TPR + (1 - share) x FPR). The interval draws both rates from their
+    posterior under Jeffreys' prior (Brown, Cai and DasGupta, 2001), which no count of zero makes certain.
+    """
+    cells = np.asarray(table)
+    right, missed = int(cells[0, 0]), int(cells[0, 1:].sum())
+    false, passed = int(cells[1:, 0].sum()), int(cells[1:, 1:].sum())
+    rng = np.random.default_rng(0)
+    rates = rng.beta(right + 0.5, missed + 0.5, draws), rng.beta(false + 0.5, passed + 0.5, draws)
+    low, high = np.percentile(_bayes(*rates, share), [2.5, 97.5])
+    if not right + missed or not false + passed or not right + false:
+        return Prevalent(None, float(low), float(high))
+    found = _bayes(np.array(right / (right + missed)), np.array(false / (false + passed)), share)
+    return Prevalent(float(found), float(min(low, found)), float(max(high, found)))
+
+
 def measure(
-    probabilities: Floats, truth: Ints, labels: Sequence[str], *, threshold: float, draws: int, seed: int
+    sample: Sample,
+    *,
+    thresholds: Mapping[str, float] | None,
+    draws: int,
+    seed: int,
+    temperature: Temperature = UNSCALED,
 ) -> dict[str, Any]:
-    """Every figure of one split as plain JSON values; `threshold` was chosen on the validation split."""
-    low, high = ap_interval(probabilities, truth, draws, seed)
-    table = confusion(decide(probabilities, threshold), truth, len(labels))
-    each = {label: average_precision(truth == k, probabilities[:, k]) for k, label in enumerate(labels)}
-    return {
+    """Every figure of one split as plain JSON values.
+
+    Args:
+        sample: the split; its probabilities have the temperature in them.
+        thresholds: label -> threshold as it was chosen on validation; None on validation itself: chosen here.
+        draws: of the bootstrap behind the intervals.
+        seed: of those draws.
+        temperature: what `sample` was calibrated with.
+    """
+    probabilities, truth = sample.probabilities, sample.truth
+    rankings = sample.rankings()
+    chosen = thresholds or best_thresholds(sample, rankings)
+    counted = sample.counted()
+    said = decide(probabilities, chosen[sample.labels[0]])
+    table = confusion(said, truth, len(sample.labels))
+    each = np.array([ranking.ap() for ranking in rankings])
+    each[(counted == 0) | (counted == len(truth))] = np.nan
+    ap = float(macro(each, counted))
+    terms = np.stack(
+        [said != truth, calibrate.brier_terms(probabilities, truth), calibrate.nll_terms(probabilities, truth)]
+    )
+    aps, means = _resample(sample, rankings, terms, draws, seed)
+    before = calibrate.soften(probabilities, 1 / temperature.value) if temperature.value != 1 else probabilities
+    found = {
         "images": len(truth),
-        "ap": float(macro_ap(probabilities, truth)[0]),
-        "ap_low": low,
-        "ap_high": high,
-        "ap_by_label": each,
+        "draws": draws,
+        "groups": len(truth) if sample.groups is None else int(sample.groups.max()) + 1,
+        **_with_interval("ap", ap, macro(aps, counted)),
+        **_with_interval("error", float(terms[0].mean()), means[0]),
+        **_with_interval("brier", float(terms[1].mean()), means[1], 2.0),
+        **_with_interval("nll", float(terms[2].mean()), means[2], math.inf),
         "ece": calibrate.ece(probabilities, truth),
-        "brier": calibrate.brier(probabilities, truth),
-        "nll": calibrate.nll(probabilities, truth),
-        "threshold": threshold,
-        "error": 1 - float(np.trace(table)) / len(truth),
-        "majority_error": 1 - float(np.bincount(truth).max()) / len(truth),
-        "labels": list(labels),
+        "classwise_ece": calibrate.classwise_ece(probabilities, truth),
+        "reliability": [list(row) for row in calibrate.reliability(probabilities, truth)],
+        "uncalibrated": _calibration(before, truth),
+        "temperature": temperature.value,
+        "temperature_fit": temperature._asdict(),
+        "threshold": chosen[sample.labels[0]],
+        "thresholds": dict(chosen),
+        "majority_error": 1 - float(counted.max()) / len(truth),
+        "by_label": _by_label(sample, rankings, each, aps, chosen),
+        "labels": list(sample.labels),
         "confusion": table.tolist(),
+        "confused": _confused(table, sample.labels),
         "pr_curve": Curve.of(truth == 0, probabilities[:, 0]).points(),
+        "undefined": _undefined(sample, counted),
     }
+    rows = list(found["by_label"].values())
+    rows = rows[:1] if len(rows) == 2 else rows
+    mean_of = {name: {level: _mean([row[name][level] for row in rows]) for level in map(str, LEVELS)} for name in FIXED}
+    return {**found, "ap_by_label": {label: row["ap"] for label, row in found["by_label"].items()}, **mean_of}
 
 
-def _weighted_ap(relevant: NDArray[np.bool_], scores: Floats, weights: Floats) -> Floats:
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    weights = weights[:, order]
-    seen = np.cumsum(weights, axis=1)[:, last]
-    hits = np.cumsum(weights * relevant[order], axis=1)[:, last]
-    precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
-    gained = np.diff(hits, axis=1, prepend=0.0)
-    total = hits[:, -1]
-    area = (gained * precision).sum(axis=1)
-    return np.asarray(np.divide(area, total, out=np.full(len(total), np.nan), where=total > 0))
+def _resample(sample: Sample, rankings: list[Ranking], terms: Floats, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """AP of every label (labels x draws), and the mean of every term (terms x draws), over bootstrap draws."""
+    again = [ranking.resampled() for ranking in rankings]
+    aps, means = [], []
+    for counts in draws_of(len(sample.truth), draws, seed, sample.groups):
+        whole = counts.sum(axis=0)
+        aps.append(np.stack([each.ap(counts, whole) for each in again]))
+        means.append(terms.astype(np.float32) @ counts / whole)
+    return np.concatenate(aps, axis=1), np.concatenate(means, axis=1)
+
+
+def _by_label(
+    sample: Sample, rankings: list[Ranking], each: Floats, aps: Floats, thresholds: Mapping[str, float]
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for (k, column), ranking in zip(calibrate.columns(sample.probabilities), rankings, strict=True):
+        label = sample.labels[k]
+        said = column >= thresholds[label]
+        relevant, right = int(ranking.relevant.sum()), int((said & ranking.relevant).sum())
+        found[label] = {
+            "images": relevant,
+            **_with_interval("ap", float(each[k]), aps[k]),
+            "threshold": thresholds[label],
+            "precision": right / int(said.sum()) if said.any() else None,
+            "recall": right / relevant if relevant else None,
+            "recall_at_precision": {str(level): _plain(ranking.recall_at(level)) for level in LEVELS},
+            "precision_at_recall": {str(level): _plain(ranking.precision_at(level)) for level in LEVELS},
+        }
+    return found
+
+
+def _calibration(probabilities: Floats, truth: Ints) -> dict[str, float]:
+    names = ("ece", "classwise_ece", "brier", "nll")
+    return {name: getattr(calibrate, name)(probabilities, truth) for name in names}
+
+
+def _confused(table: Ints, labels: Sequence[str]) -> list[list[Any]]:
+    """The most frequent confusions: [true label, said label, images]."""
+    wrong = table.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    pairs = (np.unravel_index(at, wrong.shape) for at in order)
+    return [[labels[true], labels[said], int(wrong[true, said])] for true, said in pairs if wrong[true, said]]
+
+
+def _undefined(sample: Sample, counted: Ints) -> dict[str, str]:
+    """Figure -> why it has no value here."""
+    if len(counted) > 1 and (counted == len(sample.truth)).any():
+        only = sample.labels[int(counted.argmax())]
+        return {"ap": f"every image here is `{only}`: there is nothing to rank it above"}
+    empty = [label for label, n in zip(sample.labels, counted, strict=True) if not n]
+    return {f"ap of {label}": f"no image here is `{label}`" for label in empty}
+
+
+def _with_interval(name: str, value: float, draws: Floats, most: float = 1.0) -> dict[str, float | None]:
+    low, high = interval(value, draws, most)
+    return {name: _plain(value), f"{name}_low": low, f"{name}_high": high}
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _bayes(right: Floats, false: Floats, share: float) -> Floats:
+    return np.asarray(share * right / (share * right + (1 - share) * false))

@@ -17,8 +17,8 @@ from collector.intake import take_in
 from collector.records import Kept, Sighting
 from collector.workspace import Workspace
 from labeling.errata import dismiss, listed, open_erratum
-from pipelines.calibrate import temperature
-from pipelines.errata import apply, out_of_sample, ranked, soften, suspects, views
+from pipelines.calibrate import soften, temperature
+from pipelines.errata import apply, out_of_sample, ranked, suspects, views
 from pipelines.manifest import find, read_manifest
 from pipelines.snapshot import SnapshotSummary, snapshot
 from pipelines.train import RunSummary, train_baseline

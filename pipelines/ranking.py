@@ -1,0 +1,166 @@
+"""How well scores rank the images of one label above all others, and what that could have been on other images.
+
+Average precision changes only where a relevant image stands, so nothing but those places is kept. That makes intervals
+for a thousand labels a matter of seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.calibrate import Floats, Ints
+
+CELLS = 4_000_000  # images x resamples in one go: 16 MB
+HEAD, DEEP = 1024, 16  # how many places of a ranking are resampled one by one: see `Ranking.resampled`
+
+Counts = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The relevant images of one label, in places: the distinct scores that relevant images have, highest first.
+
+    `above` images score as much or more, `hits` of them are relevant. `place` is the first place that the score of an
+    image reaches, `len(scores)` for one below them all.
+    """
+
+    scores: Floats
+    above: Ints
+    hits: Ints
+    place: Ints
+    relevant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, relevant: NDArray[np.bool_], scores: Floats) -> Ranking:
+        """The ranking by the scores of images that are `relevant` or not; equal scores share a place."""
+        marks = np.unique(scores[relevant])
+        place = len(marks) - np.searchsorted(marks, scores, side="right")
+        above, hits = (np.cumsum(np.bincount(some, minlength=len(marks) + 1)[:-1]) for some in (place, place[relevant]))
+        return cls(marks[::-1], above, hits, place.astype(np.int32), relevant)
+
+    @property
+    def precision(self) -> Floats:
+        """At each place."""
+        return np.asarray(self.hits / self.above)
+
+    @property
+    def recall(self) -> Floats:
+        """At each place."""
+        return np.asarray(self.hits / max(int(self.relevant.sum()), 1))
+
+    def ap(self) -> float:
+        """AP = sum_n (R_n - R_{n-1}) P_n over the places, highest first; nan without a relevant image.
+
+        No interpolation (Manning, Raghavan and Schuetze, Introduction to Information Retrieval, 2008, 8.4; the
+        definition that scikit-learn uses).
+        """
+        gained = np.diff(self.hits, prepend=0)
+        return float((gained * self.precision).sum() / gained.sum()) if len(gained) else float("nan")
+
+    def recall_at(self, precision: float) -> float:
+        """The highest recall where precision is at least that much, 0 where it never is; nan without relevant ones."""
+        if not len(self.hits):
+            return float("nan")
+        return float(self.recall[self.precision >= precision].max(initial=0.0))
+
+    def precision_at(self, recall: float) -> float:
+        """The highest precision where recall is at least that much; nan without a relevant image."""
+        return float(self.precision[self.recall >= recall].max()) if len(self.hits) else float("nan")
+
+    def best_place(self) -> int | None:
+        """The place with the highest F1, the harmonic mean of precision and recall; None without a relevant image."""
+        both = self.above + self.hits[-1] if len(self.hits) else self.above
+        return int((self.hits / both).argmax()) if len(self.hits) else None
+
+    def resampled(self) -> Resampled:
+        """What is needed to count this ranking again for many resamples.
+
+        The images above a place are counted one by one down to `HEAD` images, or `DEEP` times the relevant ones if that
+        is more. Further down precision is at most 1 / `DEEP`, and images are counted in proportion: with 1,000 labels
+        and 50,000 images that moves the AP of a label in a draw by some 0.00002, and is 40 times as fast.
+        """
+        from scipy.sparse import csr_array
+
+        limit = max(HEAD, DEEP * int(self.relevant.sum()))
+        exact = int(np.searchsorted(self.above, limit, side="right"))
+
+        def table(which: NDArray[np.bool_], rows: int, ends: Ints) -> Any:
+            inside = np.flatnonzero(which)
+            inside = inside[np.argsort(self.place[inside], kind="stable")].astype(np.int32)
+            starts = np.concatenate([[0], ends[:rows]]).astype(np.int32)
+            return csr_array((np.ones(len(inside), np.float32), inside, starts), shape=(rows, len(self.place)))
+
+        return Resampled(
+            table(self.place < exact, exact, self.above),
+            table(self.relevant, len(self.hits), self.hits),
+            self.above,
+        )
+
+
+class Resampled(NamedTuple):
+    """`counted` and `relevant` say which images each place adds: sparse, places x images. `above` is of `Ranking`."""
+
+    counted: Any
+    relevant: Any
+    above: Ints
+
+    def ap(self, counts: Counts, whole: Counts) -> Floats:
+        """AP for each column of `counts` (images x draws: how often an image is in a draw); nan without a hit.
+
+        `whole` is the number of images in each draw, the sum of the column.
+        """
+        hits, seen = self.counted_again(counts, whole)
+        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
+        gained = np.diff(hits, axis=0, prepend=np.float32(0))
+        area = np.einsum("ij,ij->j", gained, precision, dtype=np.float64)
+        found = hits[-1] if len(hits) else np.zeros_like(whole)
+        return np.asarray(np.divide(area, found, out=np.full(len(found), np.nan), where=found > 0))
+
+    def counted_again(self, counts: Counts, whole: Counts) -> tuple[Counts, Counts]:
+        """Relevant images and all images at or above each place, places x draws."""
+        hits = np.cumsum(self.relevant @ counts, axis=0, dtype=np.float32)
+        seen = np.cumsum(self.counted @ counts, axis=0, dtype=np.float32)
+        if len(seen) < len(hits):
+            last, done = (seen[-1], self.above[len(seen) - 1]) if len(seen) else (np.zeros_like(whole), 0)
+            share = ((self.above[len(seen) :] - done) / max(len(counts) - done, 1)).astype(np.float32)
+            seen = np.vstack([seen, last + share[:, None] * (whole - last)])
+        return hits, seen
+
+
+def average_precision(relevant: NDArray[np.bool_], scores: Floats) -> float:
+    """AP of the scores of images that are `relevant` or not; nan without a relevant one. See `Ranking.ap`."""
+    return Ranking.of(relevant, scores).ap()
+
+
+def draws_of(images: int, draws: int, seed: int, groups: Ints | None = None) -> Iterator[Counts]:
+    """How often each image is in each bootstrap draw: (images, some draws) again and again, `draws` in all.
+
+    With `groups` (a number for each image, from 0 on) whole groups are drawn, because near-duplicates are no
+    independent witnesses (Davison and Hinkley, Bootstrap Methods, 1997, 3.8).
+    """
+    rng = np.random.default_rng(seed)
+    size = images if groups is None else int(groups.max(initial=-1)) + 1
+    at_once = max(1, CELLS // max(images, 1))
+    for start in range(0, draws, at_once):
+        rows = [np.bincount(rng.integers(0, size, size), minlength=size) for _ in range(min(at_once, draws - start))]
+        counts = np.ascontiguousarray(np.stack(rows).T, dtype=np.float32)
+        yield counts if groups is None else counts[groups]
+
+
+def interval(value: float, draws: Floats, most: float = 1.0) -> tuple[float | None, float | None]:
+    """The 95 % percentile interval of the draws (Efron and Tibshirani, 1993, ch. 13), less their bias (10.6).
+
+    A draw that holds a relevant image twice ranks it beside itself, which flatters: the mean of a thousand labels would
+    lie outside of its own interval. No figure is under 0 or over `most`. Draws that are nan are left out; None where
+    nothing is defined.
+    """
+    defined = draws[~np.isnan(draws)]
+    if not defined.size or np.isnan(value):
+        return None, None
+    low, high = np.clip(np.percentile(defined, [2.5, 97.5]) - defined.mean() + value, 0.0, most)
+    return float(low), float(high)
