@@ -9,7 +9,7 @@ from pydantic import Field
 from collector.config import Section
 
 ConsensusMethod = Literal["majority", "dawid-skene", "one-coin", "crowdlab"]
-Order = Literal["random", "uncertain", "disputed", "diverse"]
+Order = Literal["random", "uncertain", "disputed", "diverse", "next"]
 
 
 class LabelConfig(Section):

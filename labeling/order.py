@@ -6,8 +6,12 @@ sampling" is ignored when a person opens a link to a task, and for the second an
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,7 @@ from collector.catalog import images as image_rows
 from collector.catalog import labels as rows
 from collector.catalog import rounds as book
 from collector.catalog.labels import Current
+from collector.errors import CollectError, GateNotMet
 from collector.splits import position
 from collector.workspace import Workspace
 from labeling.config import Order
@@ -32,7 +37,42 @@ def arrange(ws: Workspace, concept: str, images: Sequence[str], order: Order | N
         return sorted(images, key=lambda image: guesses[image].score if image in guesses else 2.0)
     if order == "diverse":
         return diverse(ws, images)
+    if order == "next":
+        rank = {image: at for at, image in enumerate(listed(ws, concept))}
+        return sorted(images, key=lambda image: rank.get(image, len(rank)))
     return list(images)
+
+
+def next_folder(ws: Workspace, concept: str) -> Path:
+    """Where the lists of `collect next` lie; a name of a concept may be no name of a folder."""
+    return ws.data / "next" / hashlib.sha256(concept.encode()).hexdigest()[:16]
+
+
+def next_lists(ws: Workspace, concept: str) -> list[Path]:
+    """Every list of a concept, oldest first."""
+    return sorted(next_folder(ws, concept).glob("*.json"))
+
+
+def listed(ws: Workspace, concept: str) -> list[str]:
+    """The images of the newest list of `collect next`, in its order.
+
+    Raises:
+        GateNotMet: there is no list yet.
+        CollectError: the list cannot be read.
+    """
+    lists = next_lists(ws, concept)
+    if not lists:
+        raise GateNotMet(f"nothing was chosen for `{concept}` yet", hint=f"run `collect next {concept}` first")
+    return [str(row["image"]) for row in read_list(lists[-1])]
+
+
+def read_list(path: Path) -> list[dict[str, Any]]:
+    """The rows of a list; raises `CollectError` where it cannot be read."""
+    try:
+        rows = json.loads(path.read_bytes())
+        return [{"image": row["image"], "by": row["by"], **row} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CollectError(f"{path} cannot be read: {error}", hint="`collect next` makes a new list") from error
 
 
 def diverse(ws: Workspace, images: Sequence[str]) -> list[str]:

@@ -106,13 +106,28 @@ def push(
         return _pushed(ws, chosen, desk, new)
 
 
-def propose(ws: Workspace, concept: str | None, model_run: str, *, limit: int | None = None) -> ProposeSummary:
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Which proposals are worth showing, by the score of the proposed label: from `above` up to `below`."""
+
+    above: float = 0.0
+    below: float = 1.0
+
+    def holds(self, score: float) -> bool:
+        """Whether a score lies in it; both ends do."""
+        return self.above <= score <= self.below
+
+
+def propose(
+    ws: Workspace, concept: str | None, model_run: str, *, limit: int | None = None, band: Band = Band()
+) -> ProposeSummary:
     """Show the predictions of `model_run` (rows of the catalog) to people, for at most `limit` more images.
 
     They are training images that nobody has answered: never validation or test images. One that has tasks in the pool
     gets the proposal there, one that has none gets tasks in the round of proposals. `label.no_proposal_share` of them,
     by a keyed hash, stay without a proposal, so that its influence can be measured. A task that nobody has answered
-    gets the newer proposal; answers are never touched.
+    gets the newer proposal; answers are never touched. The least certain come first; where only those above a score
+    are asked for, the surest.
     """
     chosen = ws.concept(concept)
     guesses = rows.guesses(ws.catalog, chosen.name, model_run)
@@ -122,8 +137,10 @@ def propose(ws: Workspace, concept: str | None, model_run: str, *, limit: int | 
         answered = {row.image for row in rows.current(ws.catalog, chosen.name, sentinels=True)}
         tasks = rows.tasks(ws.catalog, chosen.name)
         carrying = {task.image for task in tasks if task.prediction is not None}
-        waiting = [i for i in guesses if splits.get(i) == "train" and i not in answered and i not in carrying]
-        waiting.sort(key=lambda image: (guesses[image].score, image))  # the least certain first
+        free = (i for i, guess in guesses.items() if band.holds(guess.score) and splits.get(i) == "train")
+        waiting = [i for i in free if i not in answered and i not in carrying]
+        sign = -1 if band.above > 0 else 1
+        waiting.sort(key=lambda image: (sign * guesses[image].score, image))
         shown = _shown(desk, waiting[:limit], guesses, config.no_proposal_share)
         tasked = {task.image for task in tasks}
         fresh = [image for image in waiting[:limit] if image not in tasked]
@@ -190,7 +207,8 @@ def _fill_pool(desk: Desk, round_: Round, images: Iterable[str], campaign: Campa
             others.add(task.image)
     free = [image for image in images if image not in planted and (image in mine or image not in others)]
     free = arrange(desk.ws, concept, free, round_.order)  # type: ignore[arg-type]  # the catalog holds text
-    suspicion = {row.image: rank for rank, row in enumerate(suspects.of(catalog, concept))}
+    doubted_first = round_.order != "next"  # the order of a list is kept: its random share must stay where it is
+    suspicion = {row.image: rank for rank, row in enumerate(suspects.of(catalog, concept) if doubted_first else ())}
     # Stable: images that have tasks come first, then negatives that may show the concept, the likeliest in front.
     free.sort(key=lambda image: (image not in mine, suspicion.get(image, len(suspicion))))
     if not free and not mine:
