@@ -13,12 +13,15 @@ class Ceiling(NamedTuple):
     """One person against the others on `images` that two or more labeled: accuracy, and average precision.
 
     `ap` takes the person's label as the score, 1 for the label asked about and 0 for others: precision p at recall r,
-    then everything else at once, AP = r p + (1 - r) x prevalence. None where nobody else gave that label.
+    then everything else at once, AP = r p + (1 - r) x prevalence. None where nobody else gave that label, as are
+    `precision` and `recall`.
     """
 
     accuracy: float
     ap: float | None
     images: int
+    precision: float | None = None
+    recall: float | None = None
 
 
 def ceiling(counts: Ints, positive: int = 0) -> Ceiling | None:
@@ -44,4 +47,4 @@ def ceiling(counts: Ints, positive: int = 0) -> Ceiling | None:
     recall = table[positive, positive] / asked
     precision = table[positive, positive] / named if named else 0.0
     ap = recall * precision + (1 - recall) * asked / whole
-    return Ceiling(float(np.trace(table) / whole), float(ap), len(kept))
+    return Ceiling(float(np.trace(table) / whole), float(ap), len(kept), float(precision), float(recall))

@@ -18,6 +18,8 @@ from collector.credits import to_csv
 from collector.errors import CollectError
 from collector.records import Summary
 from collector.workspace import Workspace
+from pipelines.pages import site
+from pipelines.pages.files import folder_name, publish
 from pipelines.reports import (
     composition,
     credits,
@@ -25,12 +27,13 @@ from pipelines.reports import (
     gathering,
     judgment,
     learning,
+    mistakes,
+    model_page,
     negatives,
     quality_page,
     record,
-    site,
+    runs_page,
 )
-from pipelines.reports.files import folder_name, publish
 from pipelines.reports.material import Material
 from pipelines.reports.stages import stages
 from pipelines.status import STEPS
@@ -58,8 +61,12 @@ PAGES = (
     Page("events", "Events", "Who changed whose answers after submission?", "label pull", record.events),
     Page("errata", "Errata", "Which labels are known to be wrong?", "errata list", record.errata),
     Page("snapshot", "Snapshot", "What is frozen for training?", "snapshot", learning.snapshot),
-    Page("model", "Model", "Is the baseline any good?", "train-baseline", learning.model),
+    Page("model", "Model", "Is the model any good?", "train-baseline", model_page.model),
+    Page("mistakes", "Mistakes", "What does the model get wrong, and why?", "train-baseline", mistakes.mistakes),
+    Page("curve", "Learning curve", "Would more labels help?", "train-baseline", learning.curve),
+    Page("runs", "Runs", "Which run is better?", "train-baseline", runs_page.runs),
     Page("prelabels", "Proposals", "What does the model say of the rest?", "prelabel", learning.prelabels),
+    Page("next", "Next", "Which images should people label next?", "next", learning.chosen_next),
     Page("credits", "Credits", "Whom do we owe?", "crawl", credits.page),
 )
 

@@ -13,7 +13,7 @@ from collector.catalog.sightings import Seen
 from collector.credits import plain
 from collector.licenses import title
 from collector.splits import NEGATIVE_SOURCES
-from pipelines.reports import charts
+from pipelines.pages import charts
 from pipelines.reports.material import Material
 
 TOP = 15  # rows of a list

@@ -17,9 +17,9 @@ from collector.records import Concept, License, Sighting, Summary
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from pipelines.manifest import ManifestRow, find, read_manifest
-from pipelines.reports import site
+from pipelines.pages import site
+from pipelines.pages.files import folder_name, publish
 from pipelines.reports.contact_sheet import PER_PAGE, Picture
-from pipelines.reports.files import folder_name, publish
 from pipelines.reports.material import Material
 
 ROWS = 2000  # credits on a page of the report; the CSV file has all

@@ -7,7 +7,7 @@ from typing import Any
 
 from collector.catalog import funnel, images, pools
 from collector.catalog.pools import Duplicate
-from pipelines.reports import charts
+from pipelines.pages import charts
 from pipelines.reports.contact_sheet import PER_PAGE
 from pipelines.reports.material import Material
 

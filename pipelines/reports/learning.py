@@ -1,70 +1,95 @@
-"""The pages about what was learned: the frozen snapshot, the model, and what it proposes."""
+"""The pages around the model: the frozen snapshot, what more labels would bring, and what the model proposes."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from collector.catalog import funnel
-from collector.catalog.models import Experiment
-from collector.errors import CollectError
-from pipelines import calibrate
+from collector.catalog import funnel, models
+from labeling.order import next_lists, read_list
 from pipelines.manifest import SPLITS
-from pipelines.parquet import VALIDATION
-from pipelines.reports import charts
+from pipelines.pages import charts
 from pipelines.reports.contact_sheet import PER_PAGE
-from pipelines.reports.judgment import heat_rows
 from pipelines.reports.material import Material
+from pipelines.split import UNLIKE, against_pool
 
-ERRORS = 48  # pictures of confident errors
+MOST_LABELS = 40  # in a table, and with pictures: the most frequent
 
 
 def snapshot(of: Material) -> dict[str, Any] | None:
-    """Splits by label, the digest, licenses, and a sample of each split."""
+    """Splits by label, how unlike the pool they are, the name and digest, licenses, and a sample of each split."""
+    import pyarrow.compute as pc
+
     row = of.snapshot
     if row is None:
         return None
     manifest = of.manifest(row.digest)
-    cells = [(split, label) for split in SPLITS for label in manifest.labels]
-    share = PER_PAGE // len(cells)
+    counts = manifest.counts()
+    totals = {label: sum(counts[split][label] for split in SPLITS) for label in manifest.labels}
+    labels = sorted(manifest.labels, key=lambda label: -totals[label])[:MOST_LABELS]
+    labels = [label for label in manifest.labels if label in set(labels)]
+    cells = [(split, label) for split in SPLITS for label in labels if counts[split][label]][:PER_PAGE]
+    share = max(1, PER_PAGE // len(cells))
+    table = manifest.table.select(["image", "split", "label"])
     samples = []
     for split, label in cells:
-        here = [each.image for each in manifest.split(split) if each.label == label]
-        if here:
-            samples.append((split, label, len(here), [of.album.picture(image) for image in here[:share]]))
+        here = table.filter(pc.and_(pc.equal(table["split"], split), pc.equal(table["label"], label)))
+        shown = [of.album.picture(image) for image in here["image"][:share].to_pylist()]
+        samples.append((split, label, counts[split][label], shown))
+    psi, chance = against_pool(of.ws, of.concept)
+    whole = manifest.table.num_rows
     return {
         "row": row,
-        "labels": manifest.labels,
-        "counts": manifest.counts(),
-        "total": len(manifest.rows),
-        "unlicensed": sum(each.license == "unlicensed" for each in manifest.rows) / len(manifest.rows),
-        "methods": Counter(each.method for each in manifest.rows).most_common(),
+        "labels": labels,
+        "unlisted": len(manifest.labels) - len(labels),
+        "counts": counts,
+        "totals": totals,
+        "total": whole,
+        "unlicensed": manifest.column("license").count("unlicensed") / whole,
+        "methods": Counter(manifest.column("method")).most_common(MOST_LABELS),
+        "errata": len(manifest.errata),
+        "psi": psi,
+        "chance": chance,
+        "unlike": UNLIKE,
         "samples": samples,
+        "unsampled": sum(counts[split][label] > 0 for split in SPLITS for label in manifest.labels) - len(cells),
     }
 
 
-def model(of: Material) -> dict[str, Any] | None:
-    """The newest run on validation: AP, curve, confusion, calibration, and the most confident errors."""
-    run = of.run
-    if run is None or run.metrics is None:
+def curve(of: Material) -> dict[str, Any] | None:
+    """Error against labels, of the newest run that learned from parts of its training images."""
+    done = [run for run in models.experiments(of.catalog, of.name) if run.metrics is not None]
+    if not done:
         return None
-    found = run.metrics
-    rows = _validation(of, run)
-    truth = np.array([found["labels"].index(row["label"]) for row in rows], dtype=np.int64)
-    probabilities = np.array([row["probabilities"] for row in rows], dtype=np.float64)
-    errors = _errors(rows, found["labels"])
+    drawn = [run for run in done if (run.metrics or {}).get("learning_curve")]
+    if not drawn:
+        return {"run": None, "chart": None}
+    run = max(drawn, key=lambda each: each.finished_at or "")
+    found = (run.metrics or {})["learning_curve"]
+    name = "error (1 - AP)" if found["metric"] == "ap" else "error"
+    seen = any(point["error"] > 0 for point in found["points"])
     return {
         "run": run,
-        "facts": _facts(run),
+        "newest": of.run is not None and run.run == of.run.run,
         "found": found,
-        "curve": charts.precision_recall(found["pr_curve"], found["threshold"], float((truth == 0).mean())),
-        "calibration": charts.calibration(calibrate.reliability(probabilities, truth)),
-        "confusion": heat_rows(found["labels"], np.array(found["confusion"])),
-        "errors": [(of.album.picture(row["image"]), row, surely) for row, surely in errors[:ERRORS]],
-        "wrong": len(errors),
+        "name": name,
+        "chart": charts.power_law(found["points"], found.get("band", []), name) if seen else None,
+    }
+
+
+def chosen_next(of: Material) -> dict[str, Any] | None:
+    """The images of the newest list of `collect next`, each with why it was chosen."""
+    lists = next_lists(of.ws, of.name)
+    if not lists:
+        return None
+    rows = read_list(lists[-1])
+    answered = {row["image"] for row in rows} & of.answered.labeled
+    return {
+        "rows": rows,
+        "kinds": Counter(row["by"] for row in rows).most_common(),
+        "answered": len(answered),
+        "shown": [(of.album.picture(row["image"]), row, row["image"] in answered) for row in rows[:PER_PAGE]],
     }
 
 
@@ -94,37 +119,6 @@ def prelabels(of: Material) -> dict[str, Any] | None:
             list(chance.values()), (0, 1), 20, (f"probability of {positive}", "images without a label")
         ),
     }
-
-
-def _validation(of: Material, run: Experiment) -> list[dict[str, Any]]:
-    """What a run said of each validation image: image, label, predicted, probabilities."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path = of.ws.data / run.path / VALIDATION
-    try:
-        return list(pq.read_table(path).to_pylist())
-    except (OSError, pa.ArrowInvalid) as error:
-        raise CollectError(
-            f"the validation predictions of run {run.run} cannot be read: {error}",
-            hint="`collect train-baseline` makes a new run after any change, or restore the run folder",
-        ) from error
-
-
-def _errors(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[tuple[dict[str, Any], float]]:
-    """The rows that the model got wrong with the probability of what it said, surest first."""
-    place = {label: k for k, label in enumerate(labels)}
-    wrong = [(row, row["probabilities"][place[row["predicted"]]]) for row in rows if row["label"] != row["predicted"]]
-    return sorted(wrong, key=lambda each: (-each[1], each[0]["image"]))
-
-
-def _facts(run: Experiment) -> list[tuple[str, str]]:
-    """What decides the result of a run. Where its weights file lies stays on this machine."""
-    config = {**run.config, **run.config["train"]}
-    return [(name.replace("_", " "), str(value)) for name, value in config.items() if name not in _ELSEWHERE]
-
-
-_ELSEWHERE = ("snapshot", "train", "weights")
 
 
 def _margin(probabilities: Mapping[str, float]) -> float:

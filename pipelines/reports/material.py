@@ -18,6 +18,7 @@ from labeling.review import Details, details
 from pipelines.errata import Judged, out_of_sample, views
 from pipelines.manifest import Manifest, find, read_manifest
 from pipelines.reports.contact_sheet import Album
+from pipelines.reports.said import Said, said_of
 
 
 class Material:
@@ -28,6 +29,7 @@ class Material:
         self.catalog = ws.catalog
         self.concept = concept
         self.name = concept.name
+        self._manifests: dict[str, Manifest] = {}
 
     @cached_property
     def album(self) -> Album:
@@ -87,6 +89,14 @@ class Material:
         """The run that finished last."""
         return models.find_finished(self.catalog, self.name)
 
+    @cached_property
+    def validation(self) -> Said:
+        """What that run says of validation; a `CollectError` when its file is gone or damaged."""
+        assert self.run is not None
+        return said_of(self.ws, self.run)
+
     def manifest(self, digest: str) -> Manifest:
         """The rows of a snapshot; a `CollectError` when its file is gone or was changed."""
-        return read_manifest(self.ws, find(self.ws, self.name, digest))
+        if digest not in self._manifests:
+            self._manifests[digest] = read_manifest(self.ws, find(self.ws, self.name, digest))
+        return self._manifests[digest]

@@ -17,7 +17,7 @@ from collector.negatives.step import REASONS
 from collector.splits import NEGATIVE_SOURCES
 from pipelines.config import ShortcutsConfig
 from pipelines.metrics import at_most
-from pipelines.reports import charts
+from pipelines.pages import charts
 from pipelines.reports.contact_sheet import PER_PAGE, Picture
 from pipelines.reports.material import Material
 from pipelines.shortcuts import ORIGIN, Shortcut, measure, numbers, words

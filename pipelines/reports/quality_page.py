@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from collector.catalog import quality as rows
 from collector.quality import QualityConfig, Thresholds, flagged, keys_of_checks
-from pipelines.reports import charts
+from pipelines.pages import charts
 from pipelines.reports.contact_sheet import PER_PAGE, Picture
 from pipelines.reports.material import Material
 

@@ -87,7 +87,8 @@ def _trained(of: Material, agreed: set[str]) -> Stage:
     if of.run is None:
         return Stage(name, meaning, "model", None, "train-baseline" if of.snapshot else "snapshot")
     try:
-        home = {row.image: row.split for row in of.manifest(of.run.snapshot).rows}
+        frozen = of.manifest(of.run.snapshot)
+        home = dict(zip(frozen.column("image"), frozen.column("split"), strict=True))
     except CollectError as error:
         return Stage(name, meaning, "model", None, "snapshot", note=error.message)
     trained = {image for image in agreed if home.get(image) == "train"}
@@ -97,4 +98,8 @@ def _trained(of: Material, agreed: set[str]) -> Stage:
     return Stage(name, meaning, "model", len(trained), "train-baseline", dict(lost), note)
 
 
-_HELD_OUT = {"validation": "held out for validation", "test": "held out for the test"}
+_HELD_OUT = {
+    "calibration": "held out for calibration",
+    "validation": "held out for validation",
+    "test": "held out for the test",
+}

@@ -8,7 +8,7 @@ from pathlib import Path
 from collector import durable
 from collector.records import Concept
 from labeling.measure import Measured
-from pipelines.reports import site
+from pipelines.pages import site
 from pipelines.reports.judgment import agreement_of
 from pipelines.reports.record import people_of
 

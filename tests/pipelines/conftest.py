@@ -21,6 +21,7 @@ from collector.records import Kept, License, Rejected, Sighting
 from collector.workspace import Workspace
 from labeling.errata import open_erratum
 from labeling.review import agreement
+from pipelines.next import next_images
 from pipelines.predict import load_model
 from pipelines.reports.build import report
 from pipelines.snapshot import snapshot
@@ -85,6 +86,7 @@ def fill(ws: Workspace) -> None:
     snapshot(ws, "horse")
     train_baseline(ws, "horse")
     _predict(ws)
+    next_images(ws, "horse", count=6)
     _follow_up(ws)
 
 

@@ -25,7 +25,7 @@ LONGEST = 300  # letters of a stranger's text that a page shows
 def renderer() -> Callable[[str, Mapping[str, Any]], bytes]:
     """A function that renders a template, given by its name without endings, to a page in UTF-8."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipelines.reports"),
+        loader=jinja2.PackageLoader("pipelines.pages"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -58,7 +58,7 @@ def renderer() -> Callable[[str, Mapping[str, Any]], bytes]:
 
 def _own(name: str) -> tuple[Markup, str]:
     """One of our files, and its source expression in a Content-Security-Policy."""
-    text = files("pipelines.reports").joinpath(name).read_text(encoding="utf-8")
+    text = files("pipelines.pages").joinpath(name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return Markup(text), f"'sha256-{digest}'"
 

@@ -52,34 +52,97 @@ def _chart(width: float, height: float, x: str, y: str) -> Iterator[Chart]:
     made.uri = f"data:image/svg+xml;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def precision_recall(points: Sequence[Sequence[float]], threshold: float, prevalence: float) -> str:
-    """The curve of [threshold, precision, recall] rows with the chosen threshold, and what guessing would reach."""
-    chosen = min(points, key=lambda point: abs(point[0] - threshold))
+def precision_recall(
+    points: Sequence[Sequence[float]],
+    chosen: tuple[float, float, float],
+    prevalence: float,
+    *,
+    marks: Mapping[str, float | None],
+    human: tuple[float, float] | None,
+) -> str:
+    """The curve of [threshold, precision, recall] rows, and what guessing would reach.
+
+    Args:
+        points: the curve.
+        chosen: the threshold in use with its precision and recall.
+        prevalence: the share of images that guessing gets right.
+        marks: precision, as text, -> the recall that is reached with it.
+        human: precision and recall of one person against the others.
+    """
+    threshold, precise, recalled = chosen
     with _chart(4.6, 3.6, "recall", "precision") as chart:
         axes = chart.axes
         axes.axhline(prevalence, color=QUIET, linestyle="--", linewidth=1)
         axes.text(0.01, prevalence + 0.015, "guessing", color=INK, fontsize=8)
         recall, precision = [0.0, *(row[2] for row in points)], [points[0][1], *(row[1] for row in points)]
         axes.step(recall, precision, where="pre", color=ACCENT, linewidth=2)
-        axes.plot([chosen[2]], [chosen[1]], "o", color=ACCENT, markersize=8, markeredgecolor="white")
-        axes.annotate(
-            f"threshold {threshold:.2f}", (chosen[2], chosen[1]), (-10, -16), textcoords="offset points", ha="right"
-        )
+        known = [(reached, float(level)) for level, reached in marks.items() if reached is not None]
+        axes.plot([recalled], [precise], "o", color=ACCENT, markersize=8, markeredgecolor="white", zorder=3,
+                  label=f"threshold {threshold:.2f}")  # fmt: skip
+        if human:
+            axes.plot(*human[::-1], "D", color=OTHER, markersize=7, markeredgecolor="white", label="one person")
+        if known:
+            levels = ", ".join(f"{level:g}" for _, level in known)
+            axes.plot(*zip(*known, strict=True), "|", color=INK, markersize=9, markeredgewidth=1.6,
+                      label=f"at precision {levels}")  # fmt: skip
         axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
+        axes.legend(frameon=False, fontsize=8, loc="lower left")
     return chart.uri
 
 
-def calibration(bins: Sequence[tuple[float, float, int]]) -> str:
-    """Share that was right against mean probability, one dot for each bin (probability, share, images)."""
+Bins = Sequence[Sequence[float]]  # of mean probability, share that was right, images
+
+
+def calibration(bins: Bins, before: Bins = ()) -> str:
+    """Share that was right against mean probability, one dot for each bin; hollow ones: `before` the temperature."""
     with _chart(4.6, 3.6, "probability of the label that was said", "share that was right") as chart:
         axes = chart.axes
         axes.plot([0, 1], [0, 1], color=QUIET, linestyle="--", linewidth=1)
+        if before:
+            axes.scatter(
+                *list(zip(*before, strict=True))[:2], s=28, facecolors="none", edgecolors=OTHER, label="before"
+            )
         probability, share, count = zip(*bins, strict=True)
         axes.vlines(probability, probability, share, color=ACCENT, alpha=0.35, linewidth=2)
-        largest = max(count)
-        axes.scatter(probability, share, s=[20 + 60 * n / largest for n in count], color=ACCENT, edgecolors="white")
-        low = max(0.0, min(*probability, *share) - 0.08)
+        areas = [20 + 60 * n / max(count) for n in count]
+        axes.scatter(probability, share, s=areas, color=ACCENT, edgecolors="white", label="with the temperature")
+        if before:
+            axes.legend(frameon=False, fontsize=8, loc="upper left")
+        low = max(0.0, min(value for row in (*bins, *before) for value in row[:2]) - 0.08)
         axes.set(xlim=(low, 1.02), ylim=(low, 1.03))
+    return chart.uri
+
+
+def power_law(points: Sequence[Mapping[str, float]], band: Sequence[Sequence[float]], error: str) -> str:
+    """Error against labels on log-log axes with the intervals of the points, and the law with its band, if any.
+
+    `band` has rows of labels, error, low and high; what lies right of the last point is foretold.
+    """
+    from matplotlib.ticker import LogLocator
+
+    seen = [point for point in points if point["error"] > 0]  # a log scale has no zero
+    floor = min(point["error"] for point in seen) / 100
+    drawn = [point["error"] for point in seen] + [row[1] for row in band if row[1] > floor]
+    with _chart(7.6, 3.6, "training labels", error) as chart:
+        axes = chart.axes
+        axes.set(xscale="log", yscale="log")
+        if band:
+            labels, law, low, high = zip(*band, strict=True)
+            axes.fill_between(labels, low, high, color=ACCENT, alpha=0.15, linewidth=0)
+            axes.plot(labels, law, color=ACCENT, linewidth=1.6, label="power law")
+        at, errors, least, most = (
+            [point[name] for point in seen] for name in ("labels", "error", "error_low", "error_high")
+        )
+        axes.vlines(at, [max(value, floor) for value in least], most, color=INK, alpha=0.5, linewidth=1.4)
+        axes.plot(at, errors, "o", color=INK, markersize=5, label="measured")
+        axes.axvline(at[-1], color=QUIET, linestyle="--", linewidth=1)
+        axes.set_ylim(min(drawn) / 2, max(drawn) * 2)
+        for axis, numbers in ((axes.xaxis, [*at, *(row[0] for row in band)]), (axes.yaxis, drawn)):
+            axis.set_major_formatter("{x:g}")
+            near = max(numbers) < 100 * min(numbers)  # few powers of ten are among them
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if near else (1,)))
+            axis.set_minor_formatter("")
+        axes.legend(frameon=False, fontsize=8)
     return chart.uri
 
 
@@ -166,4 +229,22 @@ def sizes(sides: Sequence[int]) -> str:
         axes.set_xlim(edges[0], edges[-1])
         axes.grid(axis="x", visible=False)
         axes.yaxis.get_major_locator().set_params(integer=True)
+    return chart.uri
+
+
+def overlaid(lines: Mapping[str, Sequence[tuple[float, float]]], labels: tuple[str, str], *, log: bool = False) -> str:
+    """One line of (x, y) for each run on the same axes; `labels` name the axes, `log` spreads x."""
+    from matplotlib import colormaps
+
+    colors = colormaps["tab10" if len(lines) <= 10 else "tab20"]
+    with _chart(7.6, 3.2, *labels) as chart:
+        for at, (name, line) in enumerate(lines.items()):
+            x, y = zip(*line, strict=True)
+            chart.axes.plot(x, y, "o-", color=colors(at % colors.N), linewidth=1.6, markersize=3.5, label=name[:8])
+        if log:
+            chart.axes.set_xscale("log")
+        else:
+            chart.axes.xaxis.get_major_locator().set_params(integer=True)
+        if len(lines) > 1:
+            chart.axes.legend(frameon=False, fontsize=8)
     return chart.uri

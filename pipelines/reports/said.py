@@ -1,0 +1,59 @@
+"""What a run said of the validation images, as arrays: a page picks a few of what may be many."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from collector.catalog.models import Experiment
+from collector.errors import CollectError
+from collector.workspace import Workspace
+from pipelines.calibrate import Floats, Ints
+from pipelines.parquet import VALIDATION
+
+
+class Said(NamedTuple):
+    """`truth` and `said` are indices into `labels`, `probabilities` is images x labels."""
+
+    images: list[str]
+    labels: tuple[str, ...]
+    truth: Ints
+    said: Ints
+    probabilities: Floats
+
+    def errors(self) -> Ints:
+        """The rows that are wrong, the most confident first."""
+        wrong = np.flatnonzero(self.said != self.truth)
+        return wrong[np.argsort(-self.sure()[wrong], kind="stable")]
+
+    def sure(self) -> Floats:
+        """The probability of what was said of each image."""
+        return np.asarray(self.probabilities[np.arange(len(self.said)), self.said])
+
+
+def said_of(ws: Workspace, run: Experiment) -> Said:
+    """What a finished run said of validation.
+
+    Raises:
+        CollectError: its file is gone or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    labels = tuple((run.metrics or {})["labels"])
+    try:
+        table = pq.read_table(ws.data / run.path / VALIDATION)
+        truth, said = (_numbers(table[name].to_pylist(), labels) for name in ("label", "predicted"))
+        flat = table["probabilities"].combine_chunks().flatten().to_numpy()
+        return Said(table["image"].to_pylist(), labels, truth, said, flat.reshape(len(table), len(labels)))
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        raise CollectError(
+            f"the validation predictions of run {run.run} cannot be read: {error}",
+            hint="`collect train-baseline` makes a new run after any change, or restore the run folder",
+        ) from error
+
+
+def _numbers(names: list[str], labels: tuple[str, ...]) -> Ints:
+    place = {label: k for k, label in enumerate(labels)}
+    return np.array([place[name] for name in names], dtype=np.int64)
