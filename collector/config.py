@@ -24,7 +24,8 @@ from collector.registry import did_you_mean
 PREFIX = "COLLECT__"
 SECTIONS = (
     "workspace", "intake", "crawl", "sources", "dedup", "quality", "negatives", "splits",
-    "label", "agreement", "snapshot", "shortcuts", "train", "prelabel", "concepts",
+    "label", "agreement", "snapshot", "shortcuts", "train", "finetune", "engine", "evaluate", "prelabel",
+    "next", "sweep", "notify", "concepts",
 )  # fmt: skip
 
 

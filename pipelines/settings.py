@@ -16,7 +16,18 @@ from collector.quality import QualityConfig
 from collector.spiders.config import CrawlConfig, SourcesConfig
 from collector.splits import SplitsConfig
 from labeling.config import AgreementConfig, LabelConfig
-from pipelines.config import PrelabelConfig, ShortcutsConfig, SnapshotConfig, TrainConfig
+from pipelines.config import (
+    EngineConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    NextConfig,
+    NotifyConfig,
+    PrelabelConfig,
+    ShortcutsConfig,
+    SnapshotConfig,
+    SweepConfig,
+    TrainConfig,
+)
 
 ALL_SECTIONS: tuple[type[Section], ...] = (
     WorkspaceConfig,
@@ -32,7 +43,13 @@ ALL_SECTIONS: tuple[type[Section], ...] = (
     SnapshotConfig,
     ShortcutsConfig,
     TrainConfig,
+    FinetuneConfig,
+    EngineConfig,
+    EvaluateConfig,
     PrelabelConfig,
+    NextConfig,
+    SweepConfig,
+    NotifyConfig,
 )
 HEADER = """\
 # Settings of this collect workspace, each at its default. Remove a line and nothing changes.

@@ -30,21 +30,31 @@ from labeling.push import PushSummary
 from labeling.review import AgreementSummary
 from labeling.tables import TableSummary
 from pipelines.backend import BackendSummary
+from pipelines.carry import ExportModelSummary
 from pipelines.cli.main import cli
+from pipelines.compare import CompareSummary, RunsSummary
 from pipelines.contamination import ContaminationSummary
 from pipelines.demo.steps import DemoSummary
 from pipelines.doctor import DoctorSummary
 from pipelines.errata import ApplySummary, SuspectsSummary
 from pipelines.evaluate import EvaluateSummary
+from pipelines.export import ExportSummary
+from pipelines.forget import ForgetSummary
+from pipelines.gc import GcSummary
 from pipelines.init import InitSummary
 from pipelines.mining import MineSummary
+from pipelines.next import NextSummary
 from pipelines.prelabel import PrelabelSummary
 from pipelines.reports.build import ReportSummary
 from pipelines.reports.credits import CreditsSummary
 from pipelines.shortcuts import ShortcutsSummary
 from pipelines.snapshot import SnapshotSummary
+from pipelines.snapshots import SnapshotDiffSummary, SnapshotShowSummary, SnapshotsSummary
+from pipelines.split import SplitSummary
 from pipelines.status import StatusSummary
+from pipelines.sweep import SweepSummary
 from pipelines.train import RunSummary
+from pipelines.verify import VerifySummary
 from tests.conftest import REPOSITORY, jpeg
 from tests.pipelines.labeled import answer
 
@@ -79,10 +89,23 @@ SUMMARIES: dict[str, type[Summary]] = {
     "errata dismiss": ErrataSummary,
     "errata apply": ApplySummary,
     "errata suspects": SuspectsSummary,
+    "split": SplitSummary,
     "snapshot": SnapshotSummary,
+    "snapshot list": SnapshotsSummary,
+    "snapshot show": SnapshotShowSummary,
+    "snapshot diff": SnapshotDiffSummary,
     "train-baseline": RunSummary,
+    "runs": RunsSummary,
+    "compare": CompareSummary,
     "evaluate": EvaluateSummary,
     "prelabel": PrelabelSummary,
+    "next": NextSummary,
+    "sweep": SweepSummary,
+    "export": ExportSummary,
+    "export-model": ExportModelSummary,
+    "verify": VerifySummary,
+    "forget": ForgetSummary,
+    "gc": GcSummary,
     "credits": CreditsSummary,
     "report": ReportSummary,
     "status": StatusSummary,
@@ -150,6 +173,7 @@ def test_every_command_that_a_page_shows_exists_with_its_options(page: str) -> N
         command: click.Command = cli
         while isinstance(command, click.Group) and words and words[0].split("|")[0] in command.commands:
             command = command.commands[words.pop(0).split("|")[0]]
+        command = command.commands.get("", command) if isinstance(command, click.Group) else command
         assert command is not cli, line
         known = {option for each in command.params for option in each.opts}
         assert {word for word in words if word.startswith("--")} <= known, line

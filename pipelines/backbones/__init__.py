@@ -59,7 +59,8 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     if name.startswith(timm_.PREFIX):
         return timm_.load(name, weights)
     plain = name.removesuffix(BF16)
-    loader = known()[plain]
+    registry = BACKBONES if plain in BACKBONES else known()  # to list torchvision's takes seconds
+    loader = registry[plain]
     return vision.load(name, weights) if name != plain and plain in vision.names() else loader(weights)
 
 

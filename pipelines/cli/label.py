@@ -119,7 +119,9 @@ def assign(out: Output, shares: tuple[str, ...]) -> None:
 @click.option("--overlap", type=click.IntRange(min=1), help="Annotators for each image.")
 @click.option("--round", "name", help="A round of its own, of pool images that are in no other.")
 @click.option("--annotators", "people", help="Who labels in it, as in `anna,ben`. Default: everybody.")
-@click.option("--order", type=click.Choice(["random", "uncertain", "disputed", "diverse"]), help="Who comes first.")
+@click.option(
+    "--order", type=click.Choice(["random", "uncertain", "disputed", "diverse", "next"]), help="Who comes first."
+)
 @click.option("--arbiter", help="Who settles disputed images alone.")
 @click.option("--several/--one", default=None, help="Let one image have several labels at once.")
 @click.option("--proposals/--no-proposals", default=None, help="Show what the newest model says.")

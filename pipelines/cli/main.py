@@ -12,6 +12,7 @@ import click
 from collector.errors import CollectError
 from pipelines.cli import (
     agreement,
+    compare,
     contamination,
     crawl,
     credits,
@@ -20,20 +21,29 @@ from pipelines.cli import (
     doctor,
     errata,
     evaluate,
+    export,
+    export_model,
+    forget,
+    gc,
     import_,
     init,
     label,
     leaks,
     negatives,
+    next_,
     prelabel,
     quality,
     recheck,
     report,
+    runs,
     shortcuts,
     snapshot,
     sources,
+    split,
     status,
+    sweep,
     train_baseline,
+    verify,
 )
 
 SECTIONS = {
@@ -41,8 +51,18 @@ SECTIONS = {
     "Collect": [sources.command, crawl.command, import_.command, dedup.command, negatives.command, recheck.command],
     "Check": [quality.command, leaks.command, shortcuts.command, contamination.command],
     "Label": [label.group, agreement.command, errata.group],
-    "Learn": [snapshot.command, train_baseline.command, evaluate.command, prelabel.command],
-    "Share": [credits.command, report.command],
+    "Learn": [
+        split.command,
+        snapshot.group,
+        train_baseline.command,
+        runs.command,
+        compare.command,
+        evaluate.command,
+        prelabel.command,
+        next_.command, sweep.command,
+    ],
+    "Share": [export.command, export_model.command, verify.command, credits.command, report.command],
+    "Remove": [forget.command, gc.command],
 }
 
 

@@ -35,6 +35,7 @@ from pipelines.demo.folder import REAL_LIMIT, configured, environment, site_port
 from pipelines.demo.pictures import Material, drawn, given
 from pipelines.demo.site import Site
 from pipelines.evaluate import EvaluateSummary, evaluate
+from pipelines.manifest import SPLITS
 from pipelines.prelabel import PrelabelSummary, prelabel
 from pipelines.reports.build import ReportSummary, report
 from pipelines.snapshot import SnapshotSummary, snapshot
@@ -91,7 +92,9 @@ class DemoSummary(Summary):
             "alpha": self.agreement.alpha,
             "alpha_low": self.agreement.alpha_low,
             "alpha_high": self.agreement.alpha_high,
-            "train / validation / test": f"{self.snapshot.train} / {self.snapshot.validation} / {self.snapshot.test}",
+            "train / calibration / validation / test": " / ".join(
+                str(getattr(self.snapshot, split)) for split in SPLITS
+            ),
             "backbone": trained.backbone,
             "ap": trained.ap,
             "ap_low": trained.ap_low,
@@ -191,7 +194,7 @@ def _learn(ws: Workspace, weights: Path | None, *, accept_shortcut: bool) -> dic
             backbone="squeezenet1_1" if weights else "classic",
             weights=weights.resolve() if weights else None,
         ),
-        "evaluate": evaluate(ws, CONCEPT),
+        "evaluate": evaluate(ws, CONCEPT, again=True),  # a demo shows every step, also of a run after the first
         "prelabel": prelabel(ws, CONCEPT),
         "report": report(ws, CONCEPT),
     }

@@ -59,6 +59,7 @@ def test_a_killed_demo_continues_and_repeats_nothing(tmp_path: Path) -> None:
     assert first.answers == first.pull.annotations > 500
     assert first.agreement.alpha is not None
     assert 0.6 < first.agreement.alpha < 0.95
+    assert first.train_baseline.ap is not None
     assert first.train_baseline.ap > 0.7
     assert first.prelabel.proposed > 20
     assert Path(first.report.path).is_file()

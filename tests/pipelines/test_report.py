@@ -68,7 +68,9 @@ def test_nothing_in_the_pages_points_to_another_place(site: Path) -> None:
         for link in re.findall(r"<a [^>]*>", text):
             outside = 'rel="noreferrer noopener nofollow"' in link
             target = re.findall(r'href="([^"]*)"', link)[0]
-            assert target.startswith(("http://", "https://")) if outside else (site / target).is_file()
+            file, _, place = target.partition("#")
+            assert target.startswith(("http://", "https://")) if outside else (site / (file or path.name)).is_file()
+            assert not place or outside or f'id="{place}"' in text
 
 
 @pytest.mark.parametrize("url", ["https://good.example/a?b=c", "http://good.example"])

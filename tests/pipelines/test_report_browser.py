@@ -107,6 +107,20 @@ def test_j_and_k_walk_through_the_disagreements(site: Path, look: Look) -> None:
 
 
 @pytest.mark.browser
+def test_a_number_of_the_confusion_opens_its_images(site: Path, look: Look) -> None:
+    wrong, page = look(site / "model.html")
+    cell = page.locator("table.matrix td a").first
+    opened = page.locator(f"{cell.get_attribute('href')} img").first
+    assert not opened.is_visible()
+    cell.focus()
+    page.keyboard.press("Enter")
+    opened.wait_for(state="visible")
+    assert opened.get_attribute("alt").startswith("image ")
+    assert wrong == []
+    page.close()
+
+
+@pytest.mark.browser
 def test_the_browser_check_itself_finds_a_script_and_a_foreign_picture(site: Path, look: Look, tmp_path: Path) -> None:
     text = (site / "index.html").read_text(encoding="utf-8")
     planted = "<script>alert(1)</script><img src='http://127.0.0.1:9/x.png'><p style='color:red'>x</p></main>"

@@ -32,7 +32,7 @@ round_ = Table(
     Column("projects", JSON, nullable=False),  # annotator -> Label Studio project id
     Column("opened_at", Text, nullable=False),
     Column("several", Boolean),  # true: one picture may get several labels at once
-    Column("order", Text),  # random, uncertain, disputed, diverse; null: random
+    Column("order", Text),  # random, uncertain, disputed, diverse, next; null: random
     Column("people", JSON),  # who labels in it; null: everybody
     Column("template", Text),  # own labeling page, Label Studio's XML; null: ours
     UniqueConstraint("concept", "name"),

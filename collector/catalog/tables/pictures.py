@@ -197,6 +197,6 @@ forgotten = Table(
     "forgotten",
     metadata,
     Column("id", Integer, primary_key=True),
-    *texts("kind", "value", "why", "at"),  # url, sha256 or creator: what matches is never taken in again
+    *texts("kind", "value", "why", "at"),  # of url, sha256, creator the digest; allowed: a sha256 that may come in
     UniqueConstraint("kind", "value"),
 )
