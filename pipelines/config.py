@@ -123,7 +123,7 @@ class EngineConfig(Section):
 
     section = "engine"
     cpu: Literal["auto", "onnxruntime", "openvino", "torch"] = Field(
-        "auto", description="on a processor; auto: the first of onnxruntime, openvino, torch that is installed and agrees"
+        "auto", description="on a processor; auto: the first of the three that is installed and agrees"
     )
 
 
