@@ -165,15 +165,15 @@ def _quality(names: list[str]) -> Rows:
         yield {"image": name, "check": "dark/1", "score": (n % 100) / 100, "details": {}}
 
 
-def compile_once(reading: Callable[[], Any], folder: Path) -> tuple[str, int, float]:
-    """Digest, rows and seconds of one compile, to a file on the disk."""
-    start = time.perf_counter()
+def compile_once(reading: Callable[[], Any], folder: Path) -> tuple[str, int, tuple[float, float]]:
+    """Digest, rows, seconds and seconds of all processors of one compile, to a file on the disk."""
+    start, used = time.perf_counter(), time.process_time()
     with reading() as read:
         table, _ = compiled(read, RULES)
     manifest = Manifest(CONCEPT, LABELS, {}, table)
     digest = manifest.digest()
     parquet.save(folder / f"{digest[:16]}.parquet", table)
-    return digest, table.num_rows, time.perf_counter() - start
+    return digest, table.num_rows, (time.perf_counter() - start, time.process_time() - used)
 
 
 def engines(
@@ -212,7 +212,7 @@ def main() -> None:
             print(f"filling {path}", file=sys.stderr)
             fill(catalog, *size)
         readers = engines(catalog, folder, given.postgres, size)
-        times: dict[str, list[float]] = {name: [] for name in readers}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in readers}
         digests: set[tuple[str, int]] = set()
         for _ in range(given.rounds):  # in turns
             for name, reading in readers.items():
@@ -226,7 +226,7 @@ def main() -> None:
         given.out.write_text(text, encoding="utf-8")
 
 
-def report(size: tuple[int, int], times: dict[str, list[float]], digests: set[tuple[str, int]]) -> str:
+def report(size: tuple[int, int], times: dict[str, list[tuple[float, float]]], digests: set[tuple[str, int]]) -> str:
     """The table."""
     events = sum(1 for _ in _annotations([""] * size[0], list(range(size[1])), ""))
     versions = f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, Arrow {version('pyarrow')}"
@@ -236,11 +236,11 @@ def report(size: tuple[int, int], times: dict[str, list[float]], digests: set[tu
         f"{size[0]:,} images, {size[1]:,} of them labeled, {events:,} annotation events. From the open catalog to a",
         "durable manifest. The gates on agreement, leaks and shortcuts are no part of it.",
         "",
-        "| engine | best s | all rounds, s | target |",
+        "| engine | best s | all rounds, s (of all processors, s) | target |",
         "| --- | --- | --- | --- |",
         *(
-            f"| {name} | {min(found):.2f} | {', '.join(f'{each:.2f}' for each in found)} | "
-            + (f"{TARGET_S:g}: {'met' if min(found) <= TARGET_S else 'missed'} |" if name == "SQLite" else "- |")
+            f"| {name} | {min(found)[0]:.2f} | {', '.join(f'{each:.2f} ({used:.2f})' for each, used in found)} | "
+            + (f"{TARGET_S:g}: {'met' if min(found)[0] <= TARGET_S else 'missed'} |" if name == "SQLite" else "- |")
             for name, found in times.items()
         ),
         "",

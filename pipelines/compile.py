@@ -7,8 +7,9 @@ here, on whole columns. The result depends on what was said and seen, not on whe
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from collector import licenses
 from collector.catalog import compile as record
 from collector.catalog.compile import Read
-from collector.splits import position, require_untouched
+from collector.splits import HASHED, IMAGE, position, require_untouched, shares
 from pipelines.manifest import HELD_OUT, schema
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 ERRATUM = "erratum"  # the method of a label that an erratum set, with its number
 Mask = NDArray[np.bool_]
 RANK = ("source", "source_id", "url", "page", "title", "creator", "license_url")  # as `sightings.speaking` orders
-ANSWER = ("id", "task", "studio", "deleted", "labeled", "shown", "supersedes")
 REST = ("license_version", "license_evidence", "creator_url", "query", "license_jurisdiction", "facts", "id")
 
 
@@ -73,23 +73,23 @@ def compiled(read: Read, rules: Rules) -> Compiled:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = _speaking(read(record.settled(rules.concept)), rules)
+    settled, answers = read.start(record.settled(rules.concept)), read.start(record.answers(rules.concept))
+    poor, often = read.start(record.poor(dict(rules.flags.values()))), read.start(record.everywhere(rules.everywhere))
+    found = _speaking(settled(), rules)
     found = _amended(found, read(record.amended(rules.concept)))
-    drawn = found.filter(pc.is_valid(found["split"]))
-    frozen = (drawn[name].to_pylist() for name in ("image", "split", "rule"))
-    require_untouched(rules.concept, zip(*frozen, strict=True))
+    _require_untouched(rules.concept, found.select(["image", "split", "rule"]).drop_null())
     names = found["image"]
-    given = _given(read(record.answers(rules.concept)), names)
-    flags = _flags(read, rules, names)
+    given = _given(answers(), names)
+    flags = _flags(rules, names, poor(), often)
     reasons = _reasons(read, rules, found, given, flags)
-    order = np.argsort(names.to_numpy(zero_copy_only=False), kind="stable") if len(names) else np.zeros(0, np.int64)
+    order = pc.sort_indices(names).to_numpy()
     keep = order[reasons[order] == ""]
-    kept = found.take(pa.array(keep))
+    kept = _taken(found, keep)
     people, _ = given
     columns = _columns(kept, people[keep], flags[keep], rules)
     table = pa.table([columns[each.name].cast(each.type) for each in schema()], schema=schema())
     over = _over(table, rules)
-    table = table.filter(pa.array(over == ""))
+    table = _taken(table, np.flatnonzero(over == ""))
     left = pd.Series(np.concatenate([reasons[reasons != ""], over[over != ""]]), dtype=object).value_counts()
     assert not any(pc.any(pc.is_null(column)).as_py() for column in table.columns)
     return Compiled(table.combine_chunks(), {str(why): int(n) for why, n in sorted(left.items())})
@@ -106,8 +106,8 @@ def _speaking(rows: pa.Table, rules: Rules) -> pa.Table:
     state, license = rows["state"], rows["license"]
     changed = np.zeros(rows.num_rows, bool)
     several = _mask(pc.greater(pc.fill_null(rows["revision"], 0), 0))
-    codes, _ = pd.factorize(rows["image"].to_pandas())
-    several |= (np.bincount(codes, minlength=1)[codes] > 1) if len(codes) else several
+    codes = pc.index_in(rows["image"], pc.unique(rows["image"])).to_numpy()
+    several |= (np.bincount(codes)[codes] > 1) if len(codes) else several
     keep = ~several
     if several.any():
         place = np.flatnonzero(several)
@@ -131,7 +131,32 @@ def _speaking(rows: pa.Table, rules: Rules) -> pa.Table:
     refusal = np.where(_mask(pc.equal(pc.fill_null(state, ""), "withdrawn")), "withdrawn", "").astype(object)
     refusal[changed & (refusal == "")] = "license-changed"
     refusal[_mask(pc.is_null(license))] = "no-origin"
-    return rows.append_column("refusal", pa.array(refusal, pa.string())).filter(pa.array(keep)).combine_chunks()
+    return _taken(rows.append_column("refusal", pa.array(refusal, pa.string())), np.flatnonzero(keep))
+
+
+def _require_untouched(concept: str, drawn: pa.Table) -> None:
+    """`splits.require_untouched`, row by row only for what is not where the hash of its own rule puts it.
+
+    The same arithmetic as `splits.place`, on whole columns.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for rule in pc.unique(drawn["rule"]).to_pylist():
+        rows = _taken(drawn, np.flatnonzero(_mask(pc.equal(drawn["rule"], rule))))
+        key = rule.removeprefix(HASHED).rpartition(IMAGE)[0]
+        start, sizes = f"{key}:".encode(), shares(rule)
+        heads = b"".join([sha256(start + image.encode()).digest()[:8] for image in rows["image"].to_pylist()])
+        at = np.frombuffer(heads, ">u8") / 2.0**64
+        found, free = np.full(rows.num_rows, "train", object), np.ones(rows.num_rows, bool)
+        for name, share in sizes.items():
+            found[free & (at < share)] = name
+            free &= at >= share
+            at = at - share
+        doubtful = (rows["split"].to_numpy() != found) | (not sizes or key.partition(":")[2] != concept)
+        if doubtful.any():
+            some = rows.filter(pa.array(doubtful)).to_pydict()
+            require_untouched(concept, zip(*(some[name] for name in ("image", "split", "rule")), strict=True))
 
 
 def _amended(found: pa.Table, applied: pa.Table) -> pa.Table:
@@ -162,34 +187,31 @@ def _given(answers: pa.Table, names: pa.ChunkedArray) -> tuple[NDArray[np.int64]
     As `labels.current` has it: what nothing supersedes, one for each answer of Label Studio (two machines that read in
     one at once both add it), not deleted, the last of an annotator to a task; then his last label of the image.
     """
-    rows = pd.DataFrame(
-        {
-            name: answers[name].to_numpy()
-            for name in ("id", "task", "studio", "deleted", "labeled", "shown", "supersedes")
-        }
-    )
-    rows["image"] = pd.Index(names.to_pandas()).get_indexer(answers["image"].to_pandas())
-    rows["who"] = pd.factorize(answers["annotator"].to_pandas())[0]
-    rows = rows[~rows["id"].isin(rows["supersedes"])]  # by id: the last one is the newest
+    import pyarrow.compute as pc
+
+    rows = pd.DataFrame({name: answers[name].to_numpy() for name in ("id", "task", "studio", "said", "supersedes")})
+    rows["image"] = pc.fill_null(pc.index_in(answers["image"], names), -1).to_numpy()
+    rows["who"] = pc.index_in(answers["annotator"], pc.unique(answers["annotator"])).to_numpy()
+    rows = rows.sort_values("id")  # the last one is the newest
+    rows = rows[~rows["id"].isin(rows["supersedes"])]
     again = rows.duplicated(["task", "studio"], keep="last") & (rows["studio"] != 0)
-    rows = rows[~again & (rows["deleted"] == 0) & (rows["image"] >= 0)]
-    rows = rows[~rows.duplicated(["task", "image", "who"], keep="last") & (rows["labeled"] == 1)]
+    rows = rows[~again & (rows["said"] & record.DELETED == 0) & (rows["image"] >= 0)]
+    rows = rows[~rows.duplicated(["task", "image", "who"], keep="last") & (rows["said"] & record.LABELED != 0)]
     rows = rows[~rows.duplicated(["image", "who"], keep="last")]
     image = rows["image"].to_numpy()
     people = np.bincount(image, minlength=len(names)).astype(np.int64)
-    return people, np.bincount(image, weights=rows["shown"], minlength=len(names)) > 0
+    return people, np.bincount(image, weights=rows["said"] & record.SHOWN, minlength=len(names)) > 0
 
 
-def _flags(read: Read, rules: Rules, names: pa.ChunkedArray) -> NDArray[np.int64]:
+def _flags(rules: Rules, names: pa.ChunkedArray, bad: pa.Table, often: Callable[[], pa.Table]) -> NDArray[np.int64]:
     """The flags of each image, one bit for each of `rules.flags`."""
     import pyarrow.compute as pc
 
     bits = np.zeros(len(names), np.int64)
-    bad = read(record.poor(rules.concept, dict(rules.flags.values())))
     for k, (flag, (check, _)) in enumerate(rules.flags.items()):
         bits |= _mask(pc.is_in(names, bad["image"].filter(pc.equal(bad["check"], check)))).astype(np.int64) << k
         if flag == "placeholder" and rules.everywhere:
-            bits |= _mask(pc.is_in(names, read(record.everywhere(rules.everywhere))["image"])).astype(np.int64) << k
+            bits |= _mask(pc.is_in(names, often()["image"])).astype(np.int64) << k
     return bits
 
 
@@ -299,6 +321,15 @@ def _over(table: pa.Table, rules: Rules) -> NDArray[np.object_]:
         over = rows.index[negative][int(rules.negatives * (~negative).sum()) :]
         why[over] = "cap: negatives"
     return why
+
+
+def _taken(table: pa.Table, places: NDArray[np.int64]) -> pa.Table:
+    """The rows at some places; where that is all of them in order, nothing is copied."""
+    import pyarrow as pa
+
+    if np.array_equal(places, np.arange(table.num_rows)):
+        return table
+    return table.take(pa.array(places)).combine_chunks()
 
 
 def _words(some: Collection[str]) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,6 +129,76 @@ def test_filters_and_caps_only_leave_out_and_every_image_is_counted(
     assert all(row.source in changes.get("sources", (row.source,)) for row in kept)
     assert all(row.tier in changes.get("tiers", (row.tier,)) for row in kept)
     assert all(not set(row.flags.split()) & set(changes.get("excluded", ())) for row in kept)
+
+
+def everything_by_rows(catalog: Catalog, query: sa.Select[Any]) -> Counter[tuple[Any, ...]]:
+    with catalog.read() as connection:
+        return Counter(tuple(row) for row in connection.execute(query))
+
+
+def test_columns_read_in_parts_are_what_the_rows_say_whatever_is_in_the_texts(
+    world: Callable[[int], Catalog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "AT_ONCE", 7)
+    catalog = world(4)
+    with catalog.write() as connection:
+        names = connection.scalars(sa.select(tables.consensus.c.image)).all()
+        for n, text in enumerate(("", "\0", "a\0b", " 1 ", "\x1f,\n", "größer 馬 🐎", "\U0010ffff", "0" * 3000)):
+            told = sa.update(tables.sighting).where(tables.sighting.c.image == names[n])
+            connection.execute(told.values(title=text, facts={"x": text}))
+            share = sa.update(tables.consensus).where(tables.consensus.c.image == names[n])
+            connection.execute(share.values(confidence=1 / (n + 3)))
+    with record.reading(catalog) as read:
+        for query in (record.settled("horse"), record.answers("horse"), record.poor({"dark/1": 0.5})):
+            found = read(query)
+            rows = Counter(zip(*(column.to_pylist() for column in found.columns), strict=True))
+            assert rows == everything_by_rows(catalog, query)
+            assert found.num_rows > 20
+
+
+def test_a_concept_without_labels_gives_no_rows(world: Callable[[int], Catalog]) -> None:
+    with record.reading(world(1)) as read:
+        for query in (record.settled("dog"), record.answers("dog"), record.poor({})):
+            assert read(query).num_rows == 0
+
+
+def test_all_threads_see_the_state_at_the_beginning_while_somebody_writes(world: Callable[[int], Catalog]) -> None:
+    catalog, stop = world(1), threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():  # both rows in one transaction: whoever sees one of them sees the other
+            with catalog.write() as connection:
+                for table in (tables.pool, tables.split):
+                    connection.execute(sa.delete(table).where(table.c.concept == "horse"))
+
+            with catalog.write() as connection:
+                for table, rows in kept.items():
+                    connection.execute(sa.insert(table), rows)
+
+    with catalog.read() as connection:
+        kept = {
+            table: [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+            for table in (tables.pool, tables.split)
+        }
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(20):
+            with record.reading(catalog) as read:
+                found = [read.start(record.settled("horse")) for _ in range(3)]
+                seen = {column["role"].null_count for column in (each() for each in found)}
+                assert len(seen) == 1
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_text_that_is_not_utf_8_is_one_clear_sentence(world: Callable[[int], Catalog]) -> None:
+    catalog = world(1)
+    with catalog.write() as connection:
+        connection.exec_driver_sql("update sighting set title = cast(x'ff41' as text)")
+    with pytest.raises(CollectError, match="not UTF-8, in `title`"):
+        by_sql(catalog, rules())
 
 
 def test_caps_thin_the_training_part_and_leave_what_is_held_out(world: Callable[..., Catalog]) -> None:
