@@ -69,6 +69,7 @@ class ManifestRow(NamedTuple):
     erratum: int = 0
 
 
+UNIQUE = ("image", "group", "source_id", "url", "page")  # nearly every row has its own
 OLD = list(ManifestRow._fields[: -len(ManifestRow._field_defaults)])  # the columns of format 1
 
 
@@ -248,7 +249,8 @@ def require_remembered(ws: Workspace, images: Iterable[str]) -> None:
 def write_manifest(ws: Workspace, manifest: Manifest, path: str) -> None:
     """Put a manifest at `path`, relative to the data folder."""
     header = {**manifest._header(), "errata": manifest.errata, "format": manifest.format}
-    parquet.save(ws.data / path, manifest.table.replace_schema_metadata({"collect": json.dumps(header)}))
+    table = manifest.table.replace_schema_metadata({"collect": json.dumps(header)})
+    parquet.save(ws.data / path, table, unique=UNIQUE)
 
 
 def _filled(table: pa.Table, version: int) -> pa.Table:

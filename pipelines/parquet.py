@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,17 @@ VALIDATION = "validation.parquet"  # in a run folder: what the model says of ima
 CROSS_VALIDATED = "train.parquet"  # what cross-validation said of those that it was
 
 
-def save(path: Path, table: pa.Table) -> None:
-    """Put a table at `path`, replacing what was there; durable when this returns."""
+def save(path: Path, table: pa.Table, *, unique: Collection[str] = ()) -> None:
+    """Put a table at `path`, replacing what was there; durable when this returns.
+
+    Columns of `unique` values get no dictionary, which would cost time and save nothing.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
+    coded = [name for name in table.column_names if name not in unique] if unique else True
+    pq.write_table(table, buffer, compression="zstd", use_dictionary=coded)
     durable.save(path, buffer.getvalue())
 
 
