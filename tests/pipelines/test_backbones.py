@@ -41,12 +41,8 @@ FAMILIES = [
     "densenet121",
     "efficientnet_b0",
     "googlenet",
-    *(
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in ("alexnet", "convnext_tiny", "inception_v3", "maxvit_t", "resnet50", "swin_t", "swin_v2_t", "vgg11")
-    ),
-    pytest.param("efficientnet_v2_s", marks=pytest.mark.slow),
-    pytest.param("vit_b_32", marks=pytest.mark.slow),
+    # efficientnet_v2_s is left out: with drawn weights torch itself differs from torch in another memory layout.
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("convnext_tiny", "inception_v3", "swin_t", "vit_b_32")),
 ]
 
 
