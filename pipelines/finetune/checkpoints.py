@@ -73,6 +73,10 @@ class Keeper(Checkpoint):
         self._at = position
         self._saved = -1
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What was read is not saved again: after a part of the next batch, batch norm has seen more than the step."""
+        self._saved = self._at.done
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:

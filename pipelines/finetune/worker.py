@@ -62,6 +62,8 @@ def launch(plan: Plan, pieces: int) -> None:
     finally:
         children.terminate()
         code = children.wait()
+        children.stdout.close()
+        children.stderr.close()
     if stopped is not None:
         if stopped["kind"] == "OutOfMemoryError":
             raise torch.OutOfMemoryError
