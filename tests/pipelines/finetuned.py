@@ -99,7 +99,7 @@ def tensors(tuned: Tuned) -> dict[str, Tensor]:
 
 
 def main(folder: str, kills: int) -> None:
-    """Train run `whole-long`; then kill run `killed` so often, and let it end. Prints how far each child got, in steps."""
+    """Train run `whole-long`; kill run `killed` so often, and let it end. Prints how far each child got, in steps."""
     torch.set_num_threads(1)
     random.seed(kills)
     config = Path(folder) / "config.toml"
