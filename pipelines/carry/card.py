@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.carry.facts import Facts
-from pipelines.carry.markdown import code, table, text
 from pipelines.carry.measured import measured, slices
 from pipelines.carry.origin import data, labeling, licenses
 from pipelines.carry.parity import TIED, Parity
 from pipelines.carry.snippet import snippet
+from pipelines.markdown import code, table, text
 from pipelines.pages import charts
 
 

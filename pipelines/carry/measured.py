@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.carry.facts import Facts
-from pipelines.carry.markdown import code, table, text
 from pipelines.evaluate import protocol_of
+from pipelines.markdown import code, table, text
 from pipelines.metrics import LEVELS
 
 LABELS = 100  # labels with a row of their own; of more, those with the lowest AP

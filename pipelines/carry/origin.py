@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from collector.licenses import title
 from collector.records import License
 from pipelines.carry.facts import Facts
-from pipelines.carry.markdown import code, linked, table, text
+from pipelines.markdown import code, linked, table, text
 
 
 def data(facts: Facts) -> Iterator[str]:

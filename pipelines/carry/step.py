@@ -17,6 +17,7 @@ from collector import durable
 from collector.errors import CollectError, GateNotMet, UsageError
 from collector.records import Summary
 from collector.workspace import Workspace
+from pipelines.backbones import file_digest
 from pipelines.carry.card import calibration_figure, card
 from pipelines.carry.facts import Facts, attribution, gather
 from pipelines.carry.formats import OPSET, Form, require
@@ -271,10 +272,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _digest(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path) if path.is_file() else ""
 
 
 def _sync(path: Path) -> None:

@@ -7,17 +7,16 @@ it, and how to have a picture removed. Front matter: https://huggingface.co/docs
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from collector.credits import plain, web_link
 from collector.licenses import title
 from collector.records import License
 from labeling.agreement import Estimate
 from pipelines.export.records import About, Format
 from pipelines.export.tally import Tally
+from pipelines.markdown import linked, table, text
 
 _HUB = frozenset(
     f"cc-{each}"
@@ -27,7 +26,6 @@ _HUB = frozenset(
     )
 )  # fmt: skip
 _SIZES = ((1000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_MARKS = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def card(about: About, form: Format, tally: Tally, facts: Facts) -> bytes:
     """The text of README.md."""
     parts = [
         _front_matter(about, form, tally),
-        f"# {_text(about.name)}",
+        f"# {text(about.name)}",
         _first_words(about, tally),
         "## Pictures",
         _counts(about, tally),
@@ -111,7 +109,7 @@ def _duties(tally: Tally) -> list[str]:
 
 
 def _first_words(about: About, tally: Tally) -> str:
-    said = f"{tally.images} pictures, each labeled as one of: {', '.join(_text(label) for label in about.labels)}."
+    said = f"{tally.images} pictures, each labeled as one of: {', '.join(text(label) for label in about.labels)}."
     if unlicensed := sum(n for each, n in tally.licenses.items() if each.code == "unlicensed"):
         said = f"**Not for publication: {unlicensed} of the pictures have no license.**\n\n{said}"
     return f"{said} Collected, labeled and frozen by `collect` on {about.made_at[:10]}; snapshot `{about.snapshot}`."
@@ -122,7 +120,7 @@ def _counts(about: About, tally: Tally) -> str:
     for split in about.options.splits:
         counts = [tally.cells[split, label] for label in about.labels]
         rows.append([split, *counts, sum(counts)])
-    return _table(["split", *about.labels, "all"], rows)
+    return table(["split", *about.labels, "all"], rows)
 
 
 def _made(about: About, tally: Tally, facts: Facts) -> Iterable[str]:
@@ -153,10 +151,10 @@ def _made(about: About, tally: Tally, facts: Facts) -> Iterable[str]:
 
 def _licenses(tally: Tally) -> str:
     rows = [
-        [_linked(title(each), web_link(each.url)), n, ", ".join(_asks(each)) or "nothing"]
+        [linked(title(each), each.url), n, ", ".join(_asks(each)) or "nothing"]
         for each, n in sorted(tally.licenses.items(), key=lambda pair: (-pair[1], title(pair[0])))
     ]
-    sources = _table(["source", "pictures"], [[_text(name), n] for name, n in tally.sources.most_common()])
+    sources = table(["source", "pictures"], [[name, n] for name, n in tally.sources.most_common()])
     said = "Each picture keeps the license of its creator; `ATTRIBUTION.md` and `attribution.csv` name whom to name."
     if any(each.sa for each in tally.licenses):
         said += " **Share-alike**: changed copies of those pictures must be shared under the same license."
@@ -164,7 +162,7 @@ def _licenses(tally: Tally) -> str:
         said += " **Non-commercial**: some of the pictures must not be used commercially."
     if any(each.nd for each in tally.licenses):
         said += " **No derivatives**: changed copies of some of the pictures must not be shared."
-    return f"{said}\n\n{_table(['license', 'pictures', 'asks for'], rows)}\n\n{sources}"
+    return f"{said}\n\n{table(['license', 'pictures', 'asks for'], rows)}\n\n{sources}"
 
 
 def _asks(license: License) -> list[str]:
@@ -179,8 +177,8 @@ def _asks(license: License) -> list[str]:
 
 
 def _labeling(about: About, tally: Tally, facts: Facts) -> str:
-    people = _table(["people who labeled it", "pictures"], [[n, times] for n, times in sorted(tally.people.items())])
-    methods = ", ".join(f"{_text(name)} ({n})" for name, n in tally.methods.most_common())
+    people = table(["people who labeled it", "pictures"], [[n, times] for n, times in sorted(tally.people.items())])
+    methods = ", ".join(f"{text(name)} ({n})" for name, n in tally.methods.most_common())
     minimum = about.settings.get("min_annotators")
     said = [
         f"People labeled each picture on their own; what counts is settled by: {methods}."
@@ -188,7 +186,7 @@ def _labeling(about: About, tally: Tally, facts: Facts) -> str:
         people,
         _agreed(facts.agreement),
         "Negatives by tier: "
-        + ", ".join(f"{_text(tier)} {n}" for (role, tier), n in sorted(tally.tiers.items()) if role == "negative")
+        + ", ".join(f"{text(tier)} {n}" for (role, tier), n in sorted(tally.tiers.items()) if role == "negative")
         + "."
         if any(role == "negative" for role, _ in tally.tiers)
         else "No picture was collected as a negative.",
@@ -223,14 +221,14 @@ def _splits(about: About, facts: Facts) -> str:
         " group of near-duplicates, so no picture has a copy in another split and nobody chose what is measured on."
     )
     settings = ", ".join(f"{name} {json.dumps(value)}" for name, value in sorted(about.settings.items()))
-    named = f"Settings of the snapshot: {_text(settings)}." if settings else ""
+    named = f"Settings of the snapshot: {text(settings)}." if settings else ""
     return "\n\n".join(filter(None, [said, rules, f"Digest of the snapshot: `{about.snapshot}`.", named]))
 
 
 def _limits(tally: Tally) -> str:
     biggest, many = tally.sources.most_common(1)[0] if tally.sources else ("", 0)
     share = (
-        f"{many / tally.images:.0%} of the pictures come from one source ({_text(biggest)}). "
+        f"{many / tally.images:.0%} of the pictures come from one source ({text(biggest)}). "
         if many > tally.images / 2
         else ""
     )
@@ -243,25 +241,8 @@ def _limits(tally: Tally) -> str:
 
 
 def _removal(contact: str) -> str:
-    to = f"write to {_text(contact)}" if contact else "write to whoever gave you this data set"
+    to = f"write to {text(contact)}" if contact else "write to whoever gave you this data set"
     return (
         f"If a picture is yours, or shows you, {to} with its `sha256` (in `images.csv`), its address, or the creator's"
         " name. It is then removed from the collection, never taken in again, and left out of every later export."
     )
-
-
-def _table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(each) for each in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return value if isinstance(value, str) and value.startswith(("[", "---")) else _text(str(value))
-
-
-def _text(text: str) -> str:
-    return _MARKS.sub(r"\\\1", plain(text))
-
-
-def _linked(text: str, url: str) -> str:
-    return f"[{_text(text)}](<{url}>)" if url else _text(text)

@@ -20,12 +20,12 @@ from collector.workspace import Workspace
 from labeling.errata import open_erratum
 from pipelines.carry.card import calibration_figure, card
 from pipelines.carry.facts import Facts, attribution, gather
-from pipelines.carry.markdown import Markdown, code, linked, table, text
 from pipelines.carry.network import backbone_of
 from pipelines.carry.origin import licenses
 from pipelines.carry.parity import Parity
 from pipelines.evaluate import evaluate
 from pipelines.forget import forget
+from pipelines.markdown import Markdown, code, linked, table, text
 from pipelines.predict import load_model
 from tests.pipelines.carried import copied, home
 

@@ -209,7 +209,7 @@ def test_without_apprise_a_plain_address_gets_json_and_others_are_refused(
         ("cannot use /home/jane/a b.txt: no", "cannot use (a path) b.txt: no"),
         ("see ~/runs/1, then ../x and file:///etc/passwd", "see (a path), then (a path) and (a path)"),
         ("300 img/s, error 3/4, https://me:word@host.example/x", "300 img/s, error 3/4, https://host.example/x"),
-        ("`/work/x` or '/y'", "`(a path)` or '(a path)'"),
+        ("`/srv/x` or '/y'", "`(a path)` or '(a path)'"),
     ],
 )
 def test_paths_and_passwords_are_left_out(said: str, told: str) -> None:
