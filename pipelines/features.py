@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,7 @@ from collector.store import Preview
 from collector.workspace import Workspace
 from pipelines.backbones import Backbone
 from pipelines.config import EngineConfig, TrainConfig
-from pipelines.engine import Runtime, device_of
+from pipelines.engine import Runtime, cores, device_of
 from pipelines.manifest import require_remembered
 
 SHARD = 32  # batches: 256 images on a processor, 8,192 on a GPU; what a killed run repeats at most
@@ -214,11 +213,6 @@ def _computed(ws: Workspace, images: Sequence[str], backbone: Backbone) -> Itera
         finally:
             for _, future in running:
                 future.cancel()
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ahead() -> int:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from collector.credits import plain
 from collector.errors import CollectError
 from pipelines.carry.network import PIXELS, PROBABILITIES
-from pipelines.engine import Forward, quiet_openvino
-from pipelines.features import cores
+from pipelines.engine import Forward, cores, quiet_openvino
 
 ONNX = "model.onnx"
 OPSET = 20  # what PyTorch writes by default; ONNX Runtime reads it since 1.17, OpenVINO since 2024

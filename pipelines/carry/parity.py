@@ -14,9 +14,9 @@ from collector.store import Preview
 from collector.workspace import Workspace
 from pipelines.backbones import TorchBackbone
 from pipelines.calibrate import Floats
-from pipelines.engine import BATCH, Forward
+from pipelines.engine import BATCH, Forward, cores
 from pipelines.evaluate import sample_of
-from pipelines.features import batched, cores, picture
+from pipelines.features import batched, picture
 from pipelines.manifest import Manifest
 from pipelines.metrics import Sample, macro
 from pipelines.predict import Model

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from collector.errors import UsageError
 from pipelines import engine
 from pipelines.backbones import TorchBackbone, load_backbone
 from pipelines.engine import CPU_ENGINES, GATE, PAYS, Runtime, build, device_of, distance, pictures, wrapped
+from pipelines.engine.cpu import measured
 from tests.conftest import SHARED
 
 MEAN = STD = (0.5, 0.5, 0.5)
@@ -47,41 +50,76 @@ def plain() -> engine.Forward:
 @pytest.mark.parametrize("name", CPU_ENGINES)
 def test_an_engine_gives_what_pytorch_gives(name: str, plain: engine.Forward, tmp_path: Path) -> None:
     forward = build(module(), SIDE, Runtime("cpu", name, tmp_path, PAYS), "small")
-    assert forward.__qualname__.startswith(f"_{name}")
+    assert forward.__qualname__.startswith(name)
     shown = np.random.default_rng(1).integers(0, 256, (8, SIDE, SIDE, 3), dtype=np.uint8)
     assert distance(forward(shown), plain(shown)) < 1e-5
     with ThreadPoolExecutor(4) as pool:  # several threads, the same bits
         assert all((found == forward(shown)).all() for found in pool.map(forward, [shown] * 8))
 
 
-def test_a_network_is_exported_once_and_for_a_few_pictures_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert build(module(), SIDE, Runtime("cpu", "auto", tmp_path, PAYS - 1), "small").__qualname__.startswith("_torch")
+def test_the_fastest_engine_is_measured_once_and_for_a_few_pictures_nothing_is(tmp_path: Path) -> None:
+    assert build(module(), SIDE, Runtime("cpu", "auto", tmp_path, PAYS - 1), "small").__qualname__.startswith(
+        "in_torch"
+    )
     assert not list(tmp_path.iterdir())
     first = build(module(), SIDE, Runtime("cpu", "auto", tmp_path, PAYS), "small")
-    assert first.__qualname__.startswith("_onnxruntime")
-    monkeypatch.setattr(engine, "export", lambda *_: pytest.fail("exported again"))
+    kept = json.loads((tmp_path / "small.json").read_text())
+    assert kept["images_per_s"].keys() == {"torch", *CPU_ENGINES}
+    assert kept["engine"] == max(kept["images_per_s"], key=kept["images_per_s"].get)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     again = build(module(), SIDE, Runtime("cpu", "auto", tmp_path, 1), "small")
+    assert again.__qualname__ == first.__qualname__
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
     shown = pictures(8, SIDE)
     assert (again(shown) == first(shown)).all()
 
 
-def test_a_damaged_export_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "small.onnx").write_bytes(b"half a netw")
-    forward = build(module(), SIDE, Runtime("cpu", "onnxruntime", tmp_path, PAYS), "small")
-    assert forward.__qualname__.startswith("_onnxruntime")
+def test_of_engines_the_one_with_more_pictures_in_a_second_wins() -> None:
+    def waiting(seconds: float) -> engine.Forward:
+        def forward(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+            time.sleep(seconds)
+            return np.zeros((len(pixels), 1), dtype=np.float32)
+
+        return forward
+
+    found = measured({"slow": waiting(0.2), "fast": waiting(0.01)}, pictures(8, SIDE))
+    assert found["fast"] > 5 * found["slow"] > 0
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_choice_once_made_stays(name: str, tmp_path: Path) -> None:
+    build(module(), SIDE, Runtime("cpu", name, tmp_path, PAYS), "small")
+    (tmp_path / "small.json").write_text(json.dumps({"engine": name}))
+    assert build(module(), SIDE, Runtime("cpu", "auto", tmp_path, 1), "small").__qualname__.startswith(name)
+
+
+def test_a_damaged_choice_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "small.json").write_text("[1")
+    build(module(), SIDE, Runtime("cpu", "auto", tmp_path, PAYS), "small")
+    assert json.loads((tmp_path / "small.json").read_text())["engine"] in {"torch", *CPU_ENGINES}
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_a_damaged_export_is_made_again(name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    how = CPU_ENGINES[name]
+    (tmp_path / f"small.{how.suffix}").write_bytes(how.export(module(), SIDE)[:-100])
+    forward = build(module(), SIDE, Runtime("cpu", name, tmp_path, PAYS), "small")
+    assert forward.__qualname__.startswith(name)
     assert "is damaged" in caplog.text
 
 
-def test_an_export_of_other_weights_does_not_pass_the_gate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_an_export_of_other_weights_does_not_pass_the_gate(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     other = module()
     with torch.no_grad():
         other.network[0].weight *= 1.01
-    (tmp_path / "small.onnx").write_bytes(engine.export(other, SIDE))
-    forward = build(module(), SIDE, Runtime("cpu", "auto", tmp_path, PAYS), "small")
-    assert forward.__qualname__.startswith("_torch")
-    assert "onnxruntime is left alone: its vectors are" in caplog.text
+    how = CPU_ENGINES[name]
+    (tmp_path / f"small.{how.suffix}").write_bytes(how.export(other, SIDE))
+    forward = build(module(), SIDE, Runtime("cpu", name, tmp_path, PAYS), "small")
+    assert forward.__qualname__.startswith("in_torch")
+    assert f"{name} is left alone: its vectors are" in caplog.text
 
 
 def test_what_cannot_be_exported_runs_in_pytorch(
