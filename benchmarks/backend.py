@@ -26,6 +26,7 @@ from dataclasses import replace
 from datetime import date
 from http import HTTPStatus
 from http.client import HTTPConnection
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from collector.catalog import labels, pools
+from collector import splits
+from collector.catalog import labels
 from collector.catalog.labels import Planned
-from collector.catalog.pools import PoolRow
 from collector.intake import take_in
 from collector.records import License, Sighting
 from collector.workspace import Workspace
@@ -58,15 +59,14 @@ def photograph(seed: int) -> bytes:
 
 
 def fill(ws: Workspace, number: int) -> list[dict[str, Any]]:
-    """Pictures in the pool, a task for each, as Label Studio would send it."""
-    ws.concept(CONCEPT, create=True)
-    images = []
-    for n in range(number):
-        data = photograph(n)
+    """Pictures of the train part of the pool, a task for each, as Label Studio would send it."""
+    about = ws.concept(CONCEPT, create=True)
+    rule = splits.rule_of(ws, about)
+    drawn = (photograph(n) for n in count())
+    train = (data for data in drawn if splits.place(rule, hashlib.sha256(data).hexdigest()) == "train")
+    for n, data in enumerate(islice(train, number)):
         take_in(ws, data, Sighting("drawn", str(n), f"http://localhost/{n}", License("cc0"), CONCEPT, CONCEPT))
-        images.append(hashlib.sha256(data).hexdigest())
-    pools.add(ws.catalog, CONCEPT, [PoolRow(name, CONCEPT, "positive", "positive", "drawn", {}) for name in images])
-    pools.freeze_splits(ws.catalog, CONCEPT, dict.fromkeys(images, "train"), "benchmark")
+    images = [image for image, home in splits.draw(ws, about).items() if home == "train"]
     values = {"purpose": "pool", "labels": LABELS, "guideline": "", "guideline_hash": "", "overlap": 1}
     labels.add_annotators(ws.catalog, {"ann": "ann@example.org"})
     round_ = labels.open_round(ws.catalog, CONCEPT, "pool", values | {"blind": True, "proposals": False})

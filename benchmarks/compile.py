@@ -35,7 +35,7 @@ from collector.quality import Thresholds, keys_of_checks
 from collector.splits import place
 from pipelines import parquet
 from pipelines.compile import Rules, compiled
-from pipelines.manifest import Manifest
+from pipelines.manifest import UNIQUE, Manifest
 
 CONCEPT, RULE = "horse", "sha256(0:horse:image), validation 0.2, test 0.1, calibration 0.1"
 PEOPLE = ("ann", "bob", "cyd")
@@ -172,7 +172,7 @@ def compile_once(reading: Callable[[], Any], folder: Path) -> tuple[str, int, tu
         table, _ = compiled(read, RULES)
     manifest = Manifest(CONCEPT, LABELS, {}, table)
     digest = manifest.digest()
-    parquet.save(folder / f"{digest[:16]}.parquet", table)
+    parquet.save(folder / f"{digest[:16]}.parquet", table, unique=UNIQUE)  # as `write_manifest` does
     return digest, table.num_rows, (time.perf_counter() - start, time.process_time() - used)
 
 

@@ -22,14 +22,13 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -44,11 +43,10 @@ from collector.catalog import images as image_rows
 from collector.catalog import models
 from collector.catalog.models import Experiment, SnapshotRow
 from collector.decoding import PREVIEW_SIDE
-from collector.errors import ServiceDown
 from collector.intake import take_in
 from collector.records import Kept, License, Sighting
 from collector.workspace import Workspace
-from pipelines import engine, features, prelabel
+from pipelines import engine, features
 from pipelines.backbones import TorchBackbone, load_backbone
 from pipelines.engine import Runtime
 from pipelines.predict import HEAD, Head, Model, judged, model_run
@@ -371,9 +369,9 @@ def memory(scene: Path, rows: int) -> list[str]:
         Head(
             ("things", "not-things"), rng.normal(size=(2, 512)) / 9, np.zeros(2), np.full(512, 0.5), np.ones(512)
         ).save(ws.data / "runs" / "made" / HEAD)
-    script = f"import prelabel; prelabel.measured({str(scene / 'ws')!r})"
-    environ = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{REPOSITORY}"}
-    done = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True)
+    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", MEASURED, str(scene / "ws")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     found = json.loads(done.stdout.splitlines()[-1])
@@ -381,7 +379,8 @@ def memory(scene: Path, rows: int) -> list[str]:
     return [
         f"{found['rows']} rows from cached features of {backbone.dimension} values in {found['seconds']:.0f} s: "
         f"peak memory {found['peak_gb']:.2f} GB (target 2 GB: {verdict}),",
-        f"of which {found['start_gb']:.2f} GB before the first picture (PyTorch, most of it).",
+        f"of which {found['start_gb']:.2f} GB before it began; "
+        f"PyTorch was {'imported' if found['torch'] else 'not needed'}.",
     ]
 
 
@@ -400,17 +399,28 @@ def insert(ws: Workspace, names: list[str]) -> None:
         connection.execute(sa.insert(split), [{"image": name, **frozen} for name in names])
 
 
-def measured(folder: str) -> None:
-    """`prelabel` in this process, up to where Label Studio would be told; prints its peak memory as JSON."""
-    with Workspace.open(Path(folder) / "config.toml", environ={}) as ws:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        started = time.perf_counter()
-        with suppress(ServiceDown):
-            prelabel.prelabel(ws, "things")
-        seconds = time.perf_counter() - started
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        rows = sum(1 for _ in models.said(ws.catalog, "squeezenet1_1-01234567", "things"))
-    print(json.dumps({"rows": rows, "seconds": seconds, "peak_gb": peak / 1e6, "start_gb": before / 1e6}))
+MEASURED = """
+import json, sys, time
+from contextlib import suppress
+from pathlib import Path
+from collector.catalog import models
+from collector.errors import ServiceDown
+from collector.workspace import Workspace
+from pipelines.prelabel import prelabel
+
+def peak():  # not ru_maxrss, which a process inherits from the one that started it
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1e6
+
+with Workspace.open(Path(sys.argv[1]) / "config.toml", environ={}) as ws:
+    before, started = peak(), time.perf_counter()
+    with suppress(ServiceDown):
+        prelabel(ws, "things")
+    found = {"seconds": time.perf_counter() - started, "peak_gb": peak(), "start_gb": before}
+    rows = sum(1 for _ in models.said(ws.catalog, "squeezenet1_1-01234567", "things"))
+    print(json.dumps({**found, "rows": rows, "torch": "torch" in sys.modules}))
+"""
+"""`prelabel` up to where Label Studio would be told, in a process that has not imported PyTorch; prints JSON."""
 
 
 if __name__ == "__main__":

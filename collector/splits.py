@@ -39,8 +39,16 @@ class SplitsConfig(Section):
 
 def draw(ws: Workspace, concept: Concept) -> dict[str, str]:
     """Image -> its split, for the whole pool of the concept; new images are drawn and frozen."""
+    settle(ws, concept)
+    return dict(pools.drawn(ws.catalog, concept.name))
+
+
+def settle(ws: Workspace, concept: Concept) -> None:
+    """Draw and freeze the splits of the images that are new in the pool of the concept."""
     enroll(ws, concept)
-    return freeze(ws, concept, [row.image for row in pools.members(ws.catalog, concept.name)])
+    rule = rule_of(ws, concept)
+    names = {image: place(rule, image) for image in pools.undrawn(ws.catalog, concept.name)}
+    pools.freeze_splits(ws.catalog, concept.name, names, rule)
 
 
 def freeze(ws: Workspace, concept: Concept, images: Iterable[str]) -> dict[str, str]:
@@ -130,11 +138,10 @@ def _read(rule: str) -> tuple[str, Mapping[str, float]]:
 
 def enroll(ws: Workspace, concept: Concept) -> int:
     """Put the keepers that were found for the concept into its pool; returns how many are new."""
-    known = {row.image for row in pools.members(ws.catalog, concept.name)}
     removed = excluded(ws.catalog, ws.section(QualityConfig))
     rows = []
-    for image, (label, source, query) in pools.keepers(ws.catalog, concept.name).items():
-        if image in known or image in removed or source in NEGATIVE_SOURCES or (query and label == concept.negative):
+    for image, (label, source, query) in pools.keepers(ws.catalog, concept.name, new=True).items():
+        if image in removed or source in NEGATIVE_SOURCES or (query and label == concept.negative):
             continue  # `collect negatives` decides for its own sources, and for what was searched for as negative
         role, tier = ("negative", "given") if label == concept.negative else ("positive", "positive")
         rows.append(PoolRow(image, label, role, tier, f"found as `{label}` by {source}", {}))

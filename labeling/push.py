@@ -5,17 +5,18 @@ The catalog says what is to be labeled and by whom; Label Studio is where it hap
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from collector.catalog import labels as rows
+from collector.catalog import models, suspects
 from collector.catalog import rounds as book
-from collector.catalog import suspects
 from collector.catalog.labels import Guess, Round, Task
 from collector.errors import CollectError, UsageError
 from collector.records import Concept, Summary
-from collector.splits import draw, position
+from collector.splits import draw, position, settle
 from collector.workspace import Workspace
 from labeling import accounts, sentinels, votes
 from labeling.accounts import ADMIN
@@ -23,7 +24,7 @@ from labeling.config import LabelConfig
 from labeling.errata import doubted
 from labeling.interface import Proposal
 from labeling.lifecycle import folder_of
-from labeling.order import arrange, disputed, withheld
+from labeling.order import arrange, disputed, listed, withheld
 from labeling.projects import DISPUTED, HOLDOUT, POOL, PROPOSALS, shared
 from labeling.rounds import Desk, Rules, seat
 from labeling.sentinels import Wish
@@ -81,7 +82,8 @@ def push(
     """Make the tasks that are missing: every held-out image, blind, then `limit` images of the pool (None: all).
 
     Negatives that `collect contamination` suspects come first of those. A `campaign` with a name has its own round of
-    pool images that are in no other; one in the order `disputed` gives open cases to one more person, or the arbiter.
+    pool images that are in no other, in the order `next` only those that `collect next` chose; one in the order
+    `disputed` gives open cases to one more person, or the arbiter.
 
     Raises:
         ServiceDown: Label Studio is not running.
@@ -130,25 +132,28 @@ def propose(
     are asked for, the surest.
     """
     chosen = ws.concept(concept)
-    guesses = rows.guesses(ws.catalog, chosen.name, model_run)
     config = ws.section(LabelConfig)
     with seat(ws, chosen) as desk:
-        splits = draw(ws, chosen)
+        settle(ws, chosen)
         answered = {row.image for row in rows.current(ws.catalog, chosen.name, sentinels=True)}
         tasks = rows.tasks(ws.catalog, chosen.name)
         carrying = {task.image for task in tasks if task.prediction is not None}
-        free = (i for i, guess in guesses.items() if band.holds(guess.score) and splits.get(i) == "train")
-        waiting = [i for i in free if i not in answered and i not in carrying]
         sign = -1 if band.above > 0 else 1
-        waiting.sort(key=lambda image: (sign * guesses[image].score, image))
-        shown = _shown(desk, waiting[:limit], guesses, config.no_proposal_share)
+        free = (
+            (sign * score, image)
+            for image, _, score in models.said(ws.catalog, model_run, chosen.name, "train")
+            if band.holds(score) and image not in answered and image not in carrying
+        )
+        waiting = [image for _, image in (sorted(free) if limit is None else heapq.nsmallest(limit, free))]
+        guesses = rows.guesses(ws.catalog, chosen.name, model_run, waiting)
+        shown = _shown(desk, waiting, guesses, config.no_proposal_share)
         tasked = {task.image for task in tasks}
-        fresh = [image for image in waiting[:limit] if image not in tasked]
+        fresh = [image for image in waiting if image not in tasked]
         new = 0
         if fresh:
             round_ = desk.open(PROPOSALS, PROPOSALS, min(config.overlap, len(desk.people)), Rules(proposals=True))
             new = desk.fill(round_, dict.fromkeys(fresh, round_.overlap), shown)
-        _renew(desk, model_run, guesses, shown.keys())
+        _renew(desk, model_run, shown.keys())
     carrying = {task.image for task in rows.tasks(ws.catalog, chosen.name) if task.model_run == model_run}
     return ProposeSummary(
         proposed=len(carrying), new=new, warnings=tuple(desk.warnings), next=f"collect label pull {chosen.name}"
@@ -206,6 +211,9 @@ def _fill_pool(desk: Desk, round_: Round, images: Iterable[str], campaign: Campa
         elif task.round not in disputes:
             others.add(task.image)
     free = [image for image in images if image not in planted and (image in mine or image not in others)]
+    if round_.order == "next" and campaign.name is not None:  # what was chosen, and nothing that merely comes after it
+        wanted = mine.union(listed(desk.ws, concept))
+        free = [image for image in free if image in wanted]
     free = arrange(desk.ws, concept, free, round_.order)  # type: ignore[arg-type]  # the catalog holds text
     doubted_first = round_.order != "next"  # the order of a list is kept: its random share must stay where it is
     suspicion = {row.image: rank for rank, row in enumerate(suspects.of(catalog, concept) if doubted_first else ())}
@@ -227,13 +235,13 @@ def _fill_pool(desk: Desk, round_: Round, images: Iterable[str], campaign: Campa
         shown = _shown(
             desk,
             chosen,
-            rows.guesses(catalog, concept, model),
+            rows.guesses(catalog, concept, model, chosen),
             desk.ws.section(LabelConfig).no_proposal_share if share is None else share,
         )
     extra = sentinels.plant(desk, round_, campaign.sentinels, chosen)
     new = desk.fill(round_, dict.fromkeys(chosen, round_.overlap), shown, extra)
     if round_.proposals and model:
-        _renew(desk, model, rows.guesses(catalog, concept, model), ())
+        _renew(desk, model, ())
     return new
 
 
@@ -284,16 +292,24 @@ def _shown(desk: Desk, images: Iterable[str], guesses: Mapping[str, Guess], with
     }
 
 
-def _renew(desk: Desk, model_run: str, guesses: Mapping[str, Guess], shown: Collection[str]) -> None:
+def _renew(desk: Desk, model_run: str, shown: Collection[str]) -> None:
     """Give every task that nobody has answered and that carries a proposal, or is of `shown`, that of `model_run`."""
-    catalog = desk.ws.catalog
+    catalog, concept = desk.ws.catalog, desk.concept.name
     mine: defaultdict[int, list[tuple[Task, Guess]]] = defaultdict(list)
-    known = {row.id: row for row in rows.rounds(catalog, desk.concept.name).values()}
-    wrong = {number: sentinels.renewed(desk, row, guesses) for number, row in known.items() if row.proposals}
-    planted = {number: book.sentinels(catalog, number) for number in known}
-    for task in rows.tasks(catalog, desk.concept.name):
-        guess = wrong[task.round].get(task.image) if task.image in planted[task.round] else guesses.get(task.image)
-        if task.studio_task > 0 and guess and (task.prediction is not None or task.image in shown):
+    known = list(rows.rounds(catalog, concept).values())
+    planted = {row.id: book.sentinels(catalog, row.id) for row in known}
+    lent = [row for row in known if row.proposals and any(each.proposal for each in planted[row.id].values())]
+    every = rows.guesses(catalog, concept, model_run) if lent else {}  # any picture may lend its prediction
+    wrong = {row.id: sentinels.renewed(desk, row, every) for row in lent}
+    live = [
+        task
+        for task in rows.tasks(catalog, concept)
+        if task.studio_task > 0 and (task.prediction is not None or task.image in shown)
+    ]
+    guesses = rows.guesses(catalog, concept, model_run, {task.image for task in live})
+    for task in live:
+        lender = wrong.get(task.round, {}) if task.image in planted[task.round] else guesses
+        if guess := lender.get(task.image):
             mine[task.project].append((task, guess))
     for project, tasks in mine.items():
         older = [(task, guess) for task, guess in tasks if task.model_run != model_run]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -122,6 +122,14 @@ def agreement(
     )
 
 
+def settle_first(ws: Workspace, concept: Concept) -> None:
+    """Write the consensus rows of a concept that has none, as `agreement` does, and measure nothing."""
+    if consensus_rows.is_empty(ws.catalog, concept.name):
+        found = votes.read(ws, concept)
+        rows = settle(found.answers, ws.section(AgreementConfig).method)
+        consensus_rows.settle(ws.catalog, concept.name, _arbitrated(rows, found))
+
+
 def spelled(alpha: Estimate) -> str:
     """Alpha with its interval and the number of images."""
     return f"{alpha.value:.3f} ({alpha.low:.3f} to {alpha.high:.3f}, {alpha.tasks} images)"
@@ -154,7 +162,7 @@ def details(ws: Workspace, concept: str | None = None, *, model: Model | None = 
     measured = measure(found.rows, chosen.labels, several=several, options=options, model=view)
     whole = found.answers
     rows = settle(whole, config.method, _view(whole, said))
-    settled = tuple(_decided(row, found.arbiter.get(row.image)) for row in rows)
+    settled = _arbitrated(rows, found)
     standing = replace(measured, answers=whole, counts=whole.counts(), majority=_majority(whole, found.arbiter))
     left = advice.effort(standing)
     cost = round(left.hours * config.hourly_rate, 2) if config.hourly_rate and not math.isnan(left.hours) else None
@@ -197,8 +205,12 @@ def _majority(answers: Answers, arbiter: Mapping[str, str]) -> Ints:
     return found
 
 
-def _decided(row: Settled, word: str | None) -> Settled:
-    return row if word is None else row._replace(label=word, confidence=1.0, method="arbiter")
+def _arbitrated(rows: Sequence[Settled], found: votes.Votes) -> tuple[Settled, ...]:
+    """What was settled, with the word of the arbiter where there is one."""
+    return tuple(
+        row._replace(label=word, confidence=1.0, method="arbiter") if (word := found.arbiter.get(row.image)) else row
+        for row in rows
+    )
 
 
 def _view(answers: Answers, probabilities: Mapping[str, Mapping[str, float]] | None) -> ModelView | None:

@@ -30,7 +30,7 @@ def committee(given: Examples, c: float, members: int, seed: int) -> list[Head]:
         found = []
         for _ in range(members):
             weight = rng.exponential(size=len(rows.x)).astype(np.float32)
-            drawn = replace(rows, weight=weight, balanced=True)  # else weights do not count
+            drawn = replace(rows, weight=weight)
             found.append(drawn.head(minimize(drawn, whole, c, at), given.labels))
         return found
 

@@ -120,10 +120,12 @@ def rank(ws: Workspace, runs: Sequence[Experiment]) -> tuple[list[Experiment], l
     """Runs of one yardstick, best first, and by how much each is better than each after it.
 
     Raises:
+        UsageError: they answer with different labels.
         CollectError: the snapshot, or what a run said of validation, is gone or was changed.
     """
     metric = runs[0].config["protocol"]["metric"]
     manifest = read_manifest(ws, find(ws, runs[0].concept, runs[0].snapshot))
+    _require_one_label_set(ws, runs, manifest)
     samples = [_said(ws, each, manifest) for each in runs]
     ws.progress("drawing validation images again, for all runs alike", 0, None)
     values, again = zip(
@@ -211,6 +213,22 @@ def _require_one_yardstick(runs: Sequence[Experiment]) -> None:
             f"runs {runs[0].run} and {each.run} {why}, so their figures mean different things",
             hint="train one of them again under the protocol of the other (--protocol, --snapshot), then compare",
         )
+
+
+def _require_one_label_set(ws: Workspace, runs: Sequence[Experiment], manifest: Manifest) -> None:
+    """The same validation images may have been frozen again after the concept got another label."""
+    alike = {runs[0].snapshot}
+    for each in runs:
+        if each.snapshot in alike:
+            continue
+        labels = read_manifest(ws, find(ws, each.concept, each.snapshot)).labels
+        if labels != manifest.labels:
+            raise UsageError(
+                f"runs {runs[0].run} and {each.run} answer with different labels ({', '.join(manifest.labels)}; "
+                f"{', '.join(labels)}), so their figures mean different things",
+                hint="train the older one again on the newer snapshot, or name runs of one label set",
+            )
+        alike.add(each.snapshot)
 
 
 def _said(ws: Workspace, run: Experiment, manifest: Manifest) -> Sample:

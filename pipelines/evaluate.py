@@ -51,8 +51,12 @@ class Measured(Summary):
     ap_high: float | None
     human_ap: float | None
     recall_at_precision: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    recall_at_precision_low: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    recall_at_precision_high: dict[str, float | None] = dataclasses.field(default_factory=dict)
     precision_at_recall: dict[str, float | None] = dataclasses.field(default_factory=dict)
     ece: float
+    ece_low: float | None = None
+    ece_high: float | None = None
     classwise_ece: float | None = None
     brier: float
     nll: float
@@ -72,6 +76,11 @@ class Measured(Summary):
         """Without what only repeats the rest, and large tables in a line."""
         shown = {key: value for key, value in self.as_json().items() if value not in ({}, [])}
         before = shown.pop("uncalibrated", {})
+        ends = [shown.pop(f"recall_at_precision_{end}", {}) for end in ("low", "high")]
+        for level, value in self.recall_at_precision.items():
+            if value is not None and ends[0].get(level) is not None:
+                told = f"{value:.3f} ({ends[0][level]:.3f} to {ends[1][level]:.3f})"
+                shown["recall_at_precision"] = {**shown["recall_at_precision"], level: told}
         if self.temperature != 1:
             shown["before the temperature"] = {key: before[key] for key in ("ece", "nll") if key in before}
         return shown
@@ -263,7 +272,7 @@ def no_width(found: Mapping[str, Any]) -> tuple[str, ...]:
     """
     if found["ap_low"] is None or found["ap_low"] < 1:
         return ()
-    n = min(sum(row) for row in found["confusion"])
+    n = min(sum(row) for row in found["confusion"] if any(row))  # a label without an image is not ranked
     return (
         f"every image is ranked right, so the bootstrap interval has no width; with {n} images of the smaller class, "
         f"up to {min(1.0, 3 / n):.0%} of such images could still be ranked wrong: label more to know",

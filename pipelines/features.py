@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,10 @@ WINDOW = 8192  # images whose places are looked up at once
 
 log = logging.getLogger(__name__)
 
+ID = "S64"  # the type of an image's id in an array
+Ids = NDArray[np.bytes_]
 Half = NDArray[np.float16]
+Some = TypeVar("Some", Sequence[str], Ids)
 
 
 def features(
@@ -57,13 +61,13 @@ def features(
     """
     wanted, place = np.unique(_names(images), return_inverse=True)
     matrix = np.empty((len(wanted), backbone.dimension), dtype=np.float32)
-    for found, vectors in stream(ws, wanted.astype(str).tolist(), backbone, device=device):
+    for found, vectors in stream(ws, wanted, backbone, device=device):
         matrix[np.searchsorted(wanted, _names(found))] = vectors
     return matrix[place]
 
 
 def stream(
-    ws: Workspace, images: Sequence[str], backbone: Backbone, *, device: str | None = None
+    ws: Workspace, images: Sequence[str] | Ids, backbone: Backbone, *, device: str | None = None
 ) -> Iterator[tuple[Sequence[str], Half]]:
     """All `images` with their vectors, a shard at a time: first those in the cache, then the others as they are kept.
 
@@ -79,9 +83,10 @@ def stream(
         if len(rows) and (vectors := _vectors(path, backbone.dimension)) is not None:
             seen[at[rows]] = True
             yield names[rows].astype(str).tolist(), vectors[rows]
-    missing = wanted[~seen].astype(str).tolist()
-    if missing:
-        require_remembered(ws, missing)
+    missing = wanted[~seen]
+    for window in batched(missing, WINDOW):
+        require_remembered(ws, window.astype(str).tolist())
+    if len(missing):
         yield from _fresh(ws, missing, backbone, device)
 
 
@@ -111,12 +116,12 @@ def read(folder: Path, images: Sequence[str], dimension: int) -> NDArray[np.floa
     return matrix[place]
 
 
-def _names(images: Sequence[str]) -> NDArray[np.bytes_]:
+def _names(images: Sequence[str] | Ids) -> Ids:
     """Ids as an array that sorts fast and takes 64 bytes for each."""
-    return np.asarray(images, dtype="S64")
+    return np.asarray(images, dtype=ID)
 
 
-def _column(path: Path) -> NDArray[np.bytes_]:
+def _column(path: Path) -> Ids:
     try:
         table = pq.read_table(path, columns=["image"], page_checksum_verification=True)
         return _names(table["image"].to_pylist())
@@ -146,9 +151,7 @@ def _set_aside(path: Path, why: str) -> None:
     path.replace(path.with_suffix(".damaged"))
 
 
-def _fresh(
-    ws: Workspace, images: Sequence[str], backbone: Backbone, device: str | None
-) -> Iterator[tuple[Sequence[str], Half]]:
+def _fresh(ws: Workspace, images: Ids, backbone: Backbone, device: str | None) -> Iterator[tuple[Sequence[str], Half]]:
     """Compute and keep the vectors of `images`, a shard at a time."""
     folder = folder_of(ws, backbone)
     runtime = Runtime(
@@ -174,7 +177,7 @@ def _fresh(
             yield _keep(folder, waiting, parts)
 
 
-def _computed(ws: Workspace, images: Sequence[str], backbone: Backbone) -> Iterator[tuple[Sequence[str], Half]]:
+def _computed(ws: Workspace, images: Ids, backbone: Backbone) -> Iterator[tuple[Sequence[str], Half]]:
     """Batches of `images` with their vectors; each thread decodes and embeds one, and few wait."""
     places: dict[str, Preview | None] = {}
 
@@ -190,7 +193,8 @@ def _computed(ws: Workspace, images: Sequence[str], backbone: Backbone) -> Itera
         return half
 
     def todo() -> Iterator[Sequence[str]]:
-        for window in batched(images, WINDOW):
+        for some in batched(images, WINDOW):
+            window = some.astype(str).tolist()
             places.clear()
             places.update(image_rows.previews(ws.catalog, window))
             yield from batched(window, backbone.batch)
@@ -258,7 +262,7 @@ def decoded(data: bytes) -> Image.Image:
         return upright_rgb(file)
 
 
-def batched(images: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def batched(images: Some, size: int) -> Iterator[Some]:
     """Slices of at most `size`; `itertools.batched` came with Python 3.12."""
     for start in range(0, len(images), size):
         yield images[start : start + size]

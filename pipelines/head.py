@@ -1,15 +1,15 @@
 """The linear head: multinomial logistic regression on features, its penalty chosen by cross-validation.
 
 Penalized log loss is convex, so a fit is its one optimum whatever finds it. What finds it here is L-BFGS (Nocedal and
-Wright, Numerical Optimization, 2006, algorithm 7.4) in the eigenbasis of the features' covariance, started from a
-diagonal estimate of the Hessian: that of each label is nearly its mean p (1 - p) times the covariance. About ten looks
-at the data do, where scikit-learn needs hundreds; every fit begins where the one before has ended.
+Wright, Numerical Optimization, 2006, algorithm 7.4, scaled by 7.20), started from an estimate of the Hessian: the mean
+of diag(p) - p p' times the covariance of the features, a Kronecker product, whose inverse is that of its two parts.
+About ten looks at the data do, where scikit-learn needs hundreds; every fit begins where those before have ended, with
+what they saw of the Hessian.
 """
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 
 from pipelines.calibrate import Floats, Ints
 from pipelines.config import TrainConfig
+from pipelines.lbfgs import Memory
 from pipelines.predict import Head
 
 Single = NDArray[np.float32]
 ENOUGH = 2000  # held-out images that tell the penalties of a grid apart; more folds than hold them only add time
 BLOCK = 1024  # rows at once: they stay in the processor's cache between the two products with them
-TASK = 8  # blocks that a thread takes; sums are added in the order of tasks, so threads change no bit
-MEMORY = 10  # pairs that L-BFGS remembers
+TASK = 4  # blocks that a thread takes; sums are added in the order of tasks, so threads change no bit
 STEPS = 200
-COARSE, FINE = 1e-3, 1e-4  # how far a fit may be from its least loss, as a share: in the search, and in the end
+COARSE, FINE = 1e-4, 2e-5  # how far a fit may be from its least loss, as a share: in the search, and in the end
 
 NONE = 1e-3  # nats for an image: less is as good as no loss
 
@@ -79,7 +79,7 @@ def learn(given: Examples, config: TrainConfig, seed: int, tell: Callable[[str],
         c = search.grid[0] if alone else search.best()
         tell("fitting the head")
         held = None if alone else search.held(c, order)
-        found = minimize(rows, [(0, len(order))], c, search.nearest(0, c))
+        found = minimize(rows, [(0, len(order))], c, search.nearest(c), memory=search.memory)
     losses = [{"c": each, "nll": loss} for each, loss in sorted(search.losses.items())]
     return Learned(rows.head(found, given.labels), c, losses, held)
 
@@ -104,7 +104,10 @@ def fold_of(groups: Sequence[str], strata: Ints, folds: int, seed: int) -> Ints:
 
 
 class Sums(NamedTuple):
-    """Over some rows: weighted log loss, its gradient (dimension + 1, logits), and p (1 - p) of each logit."""
+    """Over some rows: weighted log loss, its gradient (logits, dimension + 1), and the sum of diag(p) - p p' (logits²).
+
+    The Hessian of the weights is that of every row times the outer product of its features.
+    """
 
     loss: float
     gradient: Floats
@@ -113,15 +116,15 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The rows of a fit in the eigenbasis of their covariance, sorted by fold; two labels are one logit.
+    """The standardized rows of a fit, sorted by fold; two labels are one logit.
 
-    `spectrum` has the eigenvalues and last a 1 for the intercept.
+    `target` has shares as (labels, rows). Along the columns of `basis` features do not vary together; `spectrum` has
+    how much they vary.
     """
 
     x: Single
     target: Ints | Floats
     weight: Single
-    balanced: bool
     mean: Floats
     scale: Floats
     basis: Single
@@ -131,143 +134,176 @@ class Rows:
 
     @classmethod
     def of(cls, given: Examples, order: Ints, *, balanced: bool, pool: ThreadPoolExecutor) -> Rows:
-        """Standardize, rotate and sort; a feature that hardly varies is left unscaled."""
+        """Standardize and sort; a feature that hardly varies is left unscaled."""
         mean = given.matrix.mean(axis=0, dtype=np.float64)
-        spread = given.matrix.std(axis=0, dtype=np.float64)
+        x = np.empty(given.matrix.shape, dtype=np.float32)
+        tasks = list(_tasks([(0, len(x))]))
+
+        def centered(blocks: Sequence[tuple[int, int]]) -> Floats:
+            squares = np.zeros(mean.shape)
+            for start, stop in blocks:
+                np.subtract(given.matrix[order[start:stop]], mean.astype(np.float32), out=x[start:stop])
+                squares += np.einsum("nd,nd->d", x[start:stop], x[start:stop])
+            return squares
+
+        spread = np.sqrt(sum(pool.map(centered, tasks)) / len(x))
         scale = np.where(spread > 1e-6, spread, 1.0)
-        x = given.matrix[order]
-        x -= mean.astype(np.float32)
-        x /= scale.astype(np.float32)
+
+        def divide(blocks: Sequence[tuple[int, int]]) -> None:
+            x[blocks[0][0] : blocks[-1][1]] /= scale.astype(np.float32)
+
+        list(pool.map(divide, tasks))
         basis, spectrum = _eigenbasis(x)
-        parts = [slice(start, start + BLOCK * TASK) for start in range(0, len(x), BLOCK * TASK)]
-        x = np.concatenate(list(pool.map(lambda part: x[part] @ basis, parts)))
         labels, target = len(given.labels), given.target[order]
         weight = np.ones(len(x), dtype=np.float32)
         if balanced:
             share = np.bincount(target, minlength=labels) if target.ndim == 1 else target.sum(axis=0)
             each = len(x) / (np.count_nonzero(share) * np.maximum(share, 1e-12))
             weight = (each[target] if target.ndim == 1 else target @ each).astype(np.float32)
-        logits = 1 if labels == 2 else labels
-        return cls(x, target, weight, balanced, mean, scale, basis, spectrum, logits, pool)
+        return cls(x, target.T, weight, mean, scale, basis, spectrum, 1 if labels == 2 else labels, pool)
 
     def start(self) -> Floats:
-        """Parameters that give every row the shares of the labels: (dimension + 1, logits), the intercept last."""
+        """Parameters that give every row the shares of the labels: (logits, dimension + 1), the intercept last."""
         size = max(2, self.logits)
-        sums = np.bincount(self.target, self.weight, size) if self.target.ndim == 1 else self.weight @ self.target
+        sums = np.bincount(self.target, self.weight, size) if self.target.ndim == 1 else self.target @ self.weight
         logs = np.log(sums + 0.5)
-        found = np.zeros((self.x.shape[1] + 1, self.logits))
-        found[-1] = logs[1] - logs[0] if self.logits == 1 else logs - logs.mean()
+        found = np.zeros((self.logits, self.x.shape[1] + 1))
+        found[:, -1] = logs[1] - logs[0] if self.logits == 1 else logs - logs.mean()
         return found
 
     def probabilities(self, start: int, stop: int, parameters: Single) -> Single:
-        """Of every label for rows start to stop: (rows, labels)."""
-        logits = self.x[start:stop] @ parameters[:-1]
-        logits += parameters[-1]
+        """Of every label for rows start to stop: (labels, rows)."""
+        logits = parameters[:, :-1] @ self.x[start:stop].T
+        logits += parameters[:, -1:]
         if self.logits == 1:
-            logits = np.hstack([np.zeros_like(logits), logits])
-        logits -= logits.max(axis=1, keepdims=True)
+            logits = np.vstack([np.zeros_like(logits), logits])
+        logits -= logits.max(axis=0)
         np.exp(logits, out=logits)
-        logits /= logits.sum(axis=1, keepdims=True)
+        logits /= logits.sum(axis=0)
         return np.asarray(logits)
+
+    def losses(self, start: int, stop: int, probabilities: Single) -> Floats:
+        """The log loss of each row, in nats."""
+        floor = np.finfo(np.float32).tiny
+        target = self.target[..., start:stop]
+        if target.ndim == 1:
+            said = probabilities[target, np.arange(stop - start)]
+            return np.asarray(-np.log(np.maximum(said, floor)), dtype=np.float64)
+        return np.asarray(-(target * np.log(np.maximum(probabilities, floor))).sum(axis=0), dtype=np.float64)
 
     def sums(self, ranges: Sequence[tuple[int, int]], parameters: Floats) -> Sums:
         """Loss, gradient and curvature over ranges of rows."""
         single = parameters.astype(np.float32)
-        done = self.pool.map(lambda blocks: self._sums(blocks, single), _tasks(ranges))
-        loss, gradient, curvature = (np.sum(part, axis=0, dtype=np.float64) for part in zip(*done, strict=True))
-        return Sums(float(loss), np.asarray(gradient), np.asarray(curvature))
+        loss, gradient, curvature = 0.0, np.zeros_like(parameters), np.zeros((self.logits, self.logits))
+        for part in self.pool.map(lambda blocks: self._sums(blocks, single), _tasks(ranges)):
+            loss += part[0]
+            gradient += part[1]
+            curvature += part[2]
+        if self.logits > 1:  # what is off adds up to nothing over the labels, but for rounding
+            gradient -= gradient.mean(axis=0)
+        return Sums(loss, gradient, curvature)
 
     def _sums(self, blocks: Sequence[tuple[int, int]], parameters: Single) -> tuple[float, Single, Single]:
         loss, gradient = 0.0, np.zeros_like(parameters)
-        curvature = np.zeros(self.logits, dtype=np.float32)
+        curvature = np.zeros((self.logits, self.logits), dtype=np.float32)
         for start, stop in blocks:
             p = self.probabilities(start, stop, parameters)
-            weight, target = self.weight[start:stop], self.target[start:stop]
-            loss += float(log_losses(p, target) @ weight)
-            kept = p[:, -self.logits :]
-            curvature += weight @ kept - np.einsum("n,nk,nk->k", weight, kept, kept)
-            residual(p, target)
-            if self.balanced:
-                kept *= weight[:, None]
-            gradient[:-1] += self.x[start:stop].T @ kept
-            gradient[-1] += kept.sum(axis=0)
+            weight, target = self.weight[start:stop], self.target[..., start:stop]
+            loss += float(self.losses(start, stop, p) @ weight)
+            off = p * weight
+            kept = off[-self.logits :]
+            curvature -= kept @ p[-self.logits :].T
+            curvature[np.diag_indices(self.logits)] += kept.sum(axis=1)
+            if target.ndim == 1:
+                off[target, np.arange(stop - start)] -= weight
+            else:
+                off -= target * weight
+            gradient[:, :-1] += kept @ self.x[start:stop]
+            gradient[:, -1] += kept.sum(axis=1)
         return loss, gradient, curvature
 
     def head(self, parameters: Floats, labels: Sequence[str]) -> Head:
         """The parameters as a head on the features as they were given."""
-        weights, bias = (self.basis @ parameters[:-1]).T, parameters[-1]
+        weights, bias = parameters[:, :-1], parameters[:, -1]
         if self.logits == 1:
             weights, bias = np.vstack([np.zeros_like(weights), weights]), np.array([0.0, bias[0]])
         return Head(tuple(labels), weights, bias, self.mean, self.scale)
 
 
-def log_losses(probabilities: Single, target: Ints | Floats) -> Floats:
-    """The log loss of each row, in nats."""
-    floor = np.finfo(np.float32).tiny
-    if target.ndim == 1:
-        return np.asarray(-np.log(np.maximum(probabilities[np.arange(len(target)), target], floor)), dtype=np.float64)
-    return np.asarray(-(target * np.log(np.maximum(probabilities, floor))).sum(axis=1), dtype=np.float64)
-
-
-def residual(probabilities: Single, target: Ints | Floats) -> None:
-    """Turn probabilities into probabilities minus target, in place."""
-    if target.ndim == 1:
-        probabilities[np.arange(len(target)), target] -= 1
-    else:
-        probabilities -= target
-
-
-def minimize(rows: Rows, ranges: Sequence[tuple[int, int]], c: float, start: Floats, within: float = FINE) -> Floats:
+def minimize(
+    rows: Rows,
+    ranges: Sequence[tuple[int, int]],
+    c: float,
+    start: Floats,
+    within: float = FINE,
+    memory: Memory | None = None,
+) -> Floats:
     """The parameters with the least penalized log loss over ranges of rows, sought from `start`."""
-    ridge = np.append(np.full(rows.x.shape[1], 1 / c), 0.0)[:, None]
     size = sum(stop - start_ for start_, stop in ranges)
+    memory = memory or Memory()
+    memory.turn_to(size, c)
 
     def look(parameters: Floats) -> Sums:
         seen = rows.sums(ranges, parameters)
-        loss = seen.loss + 0.5 * float((ridge * parameters**2).sum())
-        return Sums(loss, seen.gradient + ridge * parameters, seen.curvature)
+        weights = parameters[:, :-1]
+        seen.gradient[:, :-1] += weights / c
+        return Sums(seen.loss + 0.5 / c * float(np.vdot(weights, weights)), seen.gradient, seen.curvature)
 
     at, here = start, look(start)
-    pairs: deque[tuple[Floats, Floats]] = deque(maxlen=MEMORY)
+    first = _Kronecker(rows, here.curvature, c)
     for _ in range(STEPS):
-        diagonal = rows.spectrum[:, None] * np.maximum(here.curvature, 1e-6 * size) + ridge
-        step = -_inverse_times(here.gradient, pairs, diagonal)
-        decrement = -float((here.gradient * step).sum())
+        first = first if first.serves(here.curvature) else _Kronecker(rows, here.curvature, c)
+        step = -memory.inverse_times(here.gradient, first)
+        decrement = -float(np.vdot(here.gradient, step))
         if decrement <= 2 * within * max(here.loss, NONE * size):
             break
         length, there = 1.0, look(at + step)
         while there.loss > here.loss - 1e-4 * length * decrement and length > 1e-6:
             length /= 2
             there = look(at + length * step)
-        moved, turned = length * step, there.gradient - here.gradient
-        if float((moved * turned).sum()) > 0:
-            pairs.append((moved, turned))
+        if there.loss >= here.loss:  # what is remembered misleads here, or nothing but rounding is left
+            if not memory.pairs:
+                break
+            memory.pairs.clear()
+            continue
+        moved = length * step
+        memory.add(moved, there.gradient - here.gradient)
         at, here = at + moved, there
     return at
 
 
-def _inverse_times(gradient: Floats, pairs: Sequence[tuple[Floats, Floats]], diagonal: Floats) -> Floats:
-    """The inverse Hessian, as L-BFGS knows it, times a gradient."""
-    q, steps = gradient.copy(), []
-    for moved, turned in reversed(pairs):
-        rho = 1 / float((moved * turned).sum())
-        a = rho * float((moved * q).sum())
-        q -= a * turned
-        steps.append((a, rho))
-    q /= diagonal
-    for (moved, turned), (a, rho) in zip(pairs, reversed(steps), strict=True):
-        q += moved * (a - rho * float((turned * q).sum()))
-    return q
+class _Kronecker:
+    """The inverse Hessian, were the spread of the labels that of the mean row in every row: one product for both."""
+
+    def __init__(self, rows: Rows, curvature: Floats, c: float) -> None:
+        self.trace = float(np.trace(curvature))
+        values, turn = np.linalg.eigh(curvature)
+        values = np.maximum(values, 1e-6 * len(rows.x))
+        self.turn = turn.astype(np.float32)
+        self.rows = rows
+        self.weights = (1 / (np.outer(values, rows.spectrum) + 1 / c)).astype(np.float32)
+        self.intercepts = (1 / values).astype(np.float32)
+
+    def serves(self, curvature: Floats) -> bool:
+        """Whether it is near enough to what is seen now."""
+        return abs(float(np.trace(curvature)) - self.trace) <= 0.1 * self.trace
+
+    def __call__(self, gradient: Floats) -> Floats:
+        basis, turned = self.rows.basis, self.turn.T @ gradient.astype(np.float32)
+        turned[:, :-1] = (turned[:, :-1] @ basis * self.weights) @ basis.T
+        turned[:, -1] *= self.intercepts
+        return (self.turn @ turned).astype(np.float64)
 
 
 class _Search:
-    """The fits of cross-validation: each begins at the nearest penalty that its fold has seen."""
+    """The fits of cross-validation: each begins where those with the nearest penalty have ended."""
 
     def __init__(self, rows: Rows, folds: list[tuple[int, int]], grid: list[float]) -> None:
         self.rows = rows
         self.folds = folds
         self.grid = grid
         self.losses: dict[float, float] = {}
+        self.memory = Memory()
         self._fits: dict[tuple[int, float], Floats] = {}
 
     def best(self) -> float:
@@ -283,7 +319,7 @@ class _Search:
         """What each fold's fit says of the rows that it held out, in the order of the input."""
         found = np.empty((len(order), max(2, self.rows.logits)))
         for fold, (start, stop) in enumerate(self.folds):
-            found[order[start:stop]] = self.rows.probabilities(start, stop, self.fit(fold, c).astype(np.float32))
+            found[order[start:stop]] = self.rows.probabilities(start, stop, self.fit(fold, c).astype(np.float32)).T
         return found
 
     def fit(self, fold: int, c: float) -> Floats:
@@ -291,16 +327,15 @@ class _Search:
         if (fold, c) not in self._fits:
             start, stop = self.folds[fold]
             kept = [(0, start), (stop, len(self.rows.x))]
-            self._fits[fold, c] = minimize(self.rows, kept, c, self.nearest(fold, c), COARSE)
+            self._fits[fold, c] = minimize(self.rows, kept, c, self.nearest(c), COARSE, self.memory)
         return self._fits[fold, c]
 
-    def nearest(self, fold: int, c: float) -> Floats:
-        """Where to begin: the fit of this fold with the nearest penalty, else of the first one."""
-        for each in (fold, 0):
-            known = [tried for at, tried in self._fits if at == each]
-            if known:
-                return self._fits[each, min(known, key=lambda tried: abs(np.log(tried / c)))]
-        return self.rows.start()
+    def nearest(self, c: float) -> Floats:
+        """Where to begin: the mean of what the folds have found with the nearest penalty."""
+        if not self._fits:
+            return self.rows.start()
+        near = min((tried for _, tried in self._fits), key=lambda tried: abs(np.log(tried / c)))
+        return np.asarray(np.mean([found for (_, tried), found in self._fits.items() if tried == near], axis=0))
 
     def _loss(self, at: int) -> float:
         c = self.grid[at]
@@ -311,7 +346,7 @@ class _Search:
                     break
                 weight = self.rows.weight[start:stop].astype(np.float64)
                 said = self.rows.probabilities(start, stop, self.fit(fold, c).astype(np.float32))
-                losses += float(log_losses(said, self.rows.target[start:stop]) @ weight)
+                losses += float(self.rows.losses(start, stop, said) @ weight)
                 weights += float(weight.sum())
                 judged += stop - start
             self.losses[c] = losses / weights
@@ -325,13 +360,13 @@ def _tasks(ranges: Sequence[tuple[int, int]]) -> Iterator[list[tuple[int, int]]]
 
 
 def _eigenbasis(x: Single) -> tuple[Single, Floats]:
-    """Orthonormal columns (dimension, rank) and the variance of standardized rows along each, then 1."""
+    """Orthonormal columns (dimension, rank) and the variance of standardized rows along each."""
     n, dimension = x.shape
     if n < dimension:  # the optimum lies in the span of the rows
         values, vectors = np.linalg.eigh((x @ x.T).astype(np.float64))
         kept = values > 1e-6 * max(values[-1], 1e-12)
         basis = x.T.astype(np.float64) @ (vectors[:, kept] / np.sqrt(values[kept]))
-        return basis.astype(np.float32), np.append(values[kept] / n, 1.0)
+        return basis.astype(np.float32), values[kept] / n
     sample = x[:: max(1, n // (20 * dimension))]
     values, vectors = np.linalg.eigh((sample.T @ sample).astype(np.float64) / len(sample))
-    return vectors.astype(np.float32), np.append(np.maximum(values, 0.0), 1.0)
+    return vectors.astype(np.float32), np.maximum(values, 0.0)

@@ -21,6 +21,7 @@ from pipelines.ranking import Ranking, draws_of, interval
 CURVE_POINTS = 200
 LEVELS = (0.9, 0.95, 0.99)  # of precision, where recall is told, and of recall, where precision is
 FIXED = ("recall_at_precision", "precision_at_recall")
+WRONG = 5  # errors that a precision allows where its recall is read: with fewer, no interval is told
 PAIRS = 20  # confusions that are named
 
 
@@ -214,7 +215,8 @@ def measure(
     terms = np.stack(
         [said != truth, calibrate.brier_terms(probabilities, truth), calibrate.nll_terms(probabilities, truth)]
     )
-    aps, means = _resample(sample, rankings, terms, draws, seed)
+    again, means = _resample(sample, rankings, terms, draws, seed)
+    aps = again[:, 0]
     before = calibrate.soften(probabilities, 1 / temperature.value) if temperature.value != 1 else probabilities
     found = {
         "images": len(truth),
@@ -225,6 +227,7 @@ def measure(
         **_with_interval("brier", float(terms[1].mean()), means[1], 2.0),
         **_with_interval("nll", float(terms[2].mean()), means[2], math.inf),
         "ece": calibrate.ece(probabilities, truth),
+        **dict(zip(("ece_low", "ece_high"), calibrate.ece_interval(probabilities, truth, means[3], seed), strict=True)),
         "classwise_ece": calibrate.classwise_ece(probabilities, truth),
         "reliability": [list(row) for row in calibrate.reliability(probabilities, truth)],
         "uncalibrated": _calibration(before, truth),
@@ -233,7 +236,7 @@ def measure(
         "threshold": chosen[sample.labels[0]],
         "thresholds": dict(chosen),
         "majority_error": 1 - float(counted.max()) / len(truth),
-        "by_label": _by_label(sample, rankings, each, aps, chosen),
+        "by_label": _by_label(sample, rankings, each, again, chosen),
         "labels": list(sample.labels),
         "confusion": table.tolist(),
         "confused": _confused(table, sample.labels),
@@ -243,22 +246,32 @@ def measure(
     rows = list(found["by_label"].values())
     rows = rows[:1] if len(rows) == 2 else rows
     mean_of = {name: {level: _mean([row[name][level] for row in rows]) for level in map(str, LEVELS)} for name in FIXED}
-    return {**found, "ap_by_label": {label: row["ap"] for label, row in found["by_label"].items()}, **mean_of}
+    ends = [_recall_interval(rankings[0], level, draws) for level, draws in zip(LEVELS, again[0, 1:], strict=False)]
+    return {
+        **found,
+        "ap_by_label": {label: row["ap"] for label, row in found["by_label"].items()},
+        **mean_of,
+        "recall_at_precision_low": {str(level): low for level, (low, _) in zip(LEVELS, ends, strict=False)},
+        "recall_at_precision_high": {str(level): high for level, (_, high) in zip(LEVELS, ends, strict=False)},
+    }
 
 
 def _resample(sample: Sample, rankings: list[Ranking], terms: Floats, draws: int, seed: int) -> tuple[Floats, Floats]:
-    """AP of every label (labels x draws), and the mean of every term (terms x draws), over bootstrap draws."""
+    """AP of every label, of two also the recall at `LEVELS` (labels x figures x draws); means of terms, and ECE."""
+    levels = LEVELS if len(rankings) == 2 else ()
     again = [ranking.resampled() for ranking in rankings]
-    aps, means = [], []
+    gaps = calibrate.ece_terms(sample.probabilities, sample.truth)
+    ranked, means = [], []
     for counts in draws_of(len(sample.truth), draws, seed, sample.groups):
         whole = counts.sum(axis=0)
-        aps.append(np.stack([each.ap(counts, whole) for each in again]))
-        means.append(terms.astype(np.float32) @ counts / whole)
-    return np.concatenate(aps, axis=1), np.concatenate(means, axis=1)
+        ranked.append(np.stack([each.measured(counts, whole, levels) for each in again]))
+        summed = np.vstack([terms.astype(np.float32) @ counts, np.abs(gaps @ counts).sum(axis=0)])
+        means.append(summed / whole)
+    return np.concatenate(ranked, axis=2), np.concatenate(means, axis=1)
 
 
 def _by_label(
-    sample: Sample, rankings: list[Ranking], each: Floats, aps: Floats, thresholds: Mapping[str, float]
+    sample: Sample, rankings: list[Ranking], each: Floats, again: Floats, thresholds: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for (k, column), ranking in zip(calibrate.columns(sample.probabilities), rankings, strict=True):
@@ -267,7 +280,7 @@ def _by_label(
         relevant, right = int(ranking.relevant.sum()), int((said & ranking.relevant).sum())
         found[label] = {
             "images": relevant,
-            **_with_interval("ap", float(each[k]), aps[k]),
+            **_with_interval("ap", float(each[k]), again[k, 0]),
             "threshold": thresholds[label],
             "precision": right / int(said.sum()) if said.any() else None,
             "recall": right / relevant if relevant else None,
@@ -303,6 +316,18 @@ def _undefined(sample: Sample, counted: Ints) -> dict[str, str]:
 def _with_interval(name: str, value: float, draws: Floats, most: float = 1.0) -> dict[str, float | None]:
     low, high = interval(value, draws, most)
     return {name: _plain(value), f"{name}_low": low, f"{name}_high": high}
+
+
+def _recall_interval(ranking: Ranking, level: float, draws: Floats) -> tuple[float | None, float | None]:
+    """The 95 % percentile interval of the recall at a precision; None where fewer than `WRONG` errors decide about it.
+
+    Draws of a figure that hangs on one error say too little: half of such intervals held the truth in simulations.
+    """
+    value, known = ranking.recall_at(level), draws[~np.isnan(draws)]
+    if math.isnan(value) or value * ranking.relevant.sum() * (1 - level) / level < WRONG:
+        return None, None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(min(low, value)), float(max(high, value))
 
 
 def _plain(value: float) -> float | None:

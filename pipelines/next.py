@@ -143,9 +143,9 @@ def next_images(  # noqa: PLR0913  # one for each option of the command
         found=found,
         tasks=0,
         warnings=_warnings(about, by, used, model),
-        next=f"collect label push {about.name} --round {ROUND} --order next --limit {_limit(ws, about, rows)}",
+        next=f"collect label push {about.name} --round {ROUND} --order next",
     )
-    return _sent(ws, about, rows, summary) if send else summary
+    return _sent(ws, about, summary) if send else summary
 
 
 def _model(ws: Workspace, about: Concept, run: str | None) -> Model | None:
@@ -223,19 +223,11 @@ def _warnings(about: Concept, by: str, used: str, model: Model | None) -> tuple[
     return ("chosen at random: nothing is gained over `collect label push`",) if used == "random" else ()
 
 
-def _limit(ws: Workspace, about: Concept, rows: Sequence[Choice]) -> int:
-    """How many images the round `next` has once the list is in it: those that are there, and the new ones."""
-    tasks = labels.tasks(ws.catalog, about.name)
-    ids = {row.id for row in labels.rounds(ws.catalog, about.name).values() if row.name == ROUND}
-    there = {task.image for task in tasks if task.round in ids}
-    return len(there) + len({row.image for row in rows} - {task.image for task in tasks})
-
-
-def _sent(ws: Workspace, about: Concept, rows: Sequence[Choice], summary: NextSummary) -> NextSummary:
-    """Make tasks of the list, in the round `next` and after those that are in it."""
+def _sent(ws: Workspace, about: Concept, summary: NextSummary) -> NextSummary:
+    """Make tasks of the list that was just written, in the round `next` and after those that are in it."""
     campaign = push.Campaign(name=ROUND, rules=Rules(order="next"))
     try:
-        pushed = push.push(ws, about.name, limit=_limit(ws, about, rows), campaign=campaign)
+        pushed = push.push(ws, about.name, campaign=campaign)
     except ServiceDown as error:
         raise ServiceDown(f"{error.message}; the list is saved", hint=error.hint) from error
     return replace(

@@ -8,20 +8,23 @@ a time: a killed run repeats one shard at most, and memory does not grow with th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from collector import splits
-from collector.catalog import labels, models
+from collector.catalog import labels, models, pools
 from collector.errors import ServiceDown, UsageError
 from collector.records import Concept, Summary
 from collector.workspace import Workspace
 from labeling import push
 from labeling.push import Band
 from pipelines.config import PrelabelConfig
-from pipelines.features import stream
+from pipelines.features import ID, stream
 from pipelines.predict import Predictor, judged, load_model, model_run
 from pipelines.zero_shot import zero_shot as guessing
+
+CELLS = 500_000  # images x labels that are written at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +81,10 @@ def prelabel(  # noqa: PLR0913  # one for each option of the command
     described = ws.concept(concept)
     model: Predictor = guessing(ws, described) if zero_shot else load_model(ws, described.name, run)
     models.put_model_run(ws.catalog, model_run(model))
-    waiting = unlabeled(ws, described)
-    fresh = _predict(ws, described, model, waiting, device)
-    counts, wanted = _told(ws, described, model, waiting, band)
+    splits.settle(ws, described)
+    answered = _answered(ws, described)
+    fresh = _predict(ws, described, model, answered, device)
+    counts, wanted = _told(ws, described, model, answered, band)
     try:
         most = limit or ws.section(PrelabelConfig).limit or None
         proposed = push.propose(ws, described.name, model.version, limit=most, band=band)
@@ -102,9 +106,13 @@ def prelabel(  # noqa: PLR0913  # one for each option of the command
 
 def unlabeled(ws: Workspace, concept: Concept) -> list[str]:
     """The images of the train part of the pool that nobody has answered, sorted: an order that nobody chose."""
-    answered = {row.image for row in labels.current(ws.catalog, concept.name)}
-    home = splits.draw(ws, concept)
-    return sorted(image for image, name in home.items() if name == "train" and image not in answered)
+    splits.settle(ws, concept)
+    answered = _answered(ws, concept)
+    return [image for image, _ in pools.drawn(ws.catalog, concept.name, "train") if image not in answered]
+
+
+def _answered(ws: Workspace, concept: Concept) -> set[str]:
+    return {row.image for row in labels.current(ws.catalog, concept.name)}
 
 
 def _band(above: float | None, below: float | None) -> Band:
@@ -116,26 +124,29 @@ def _band(above: float | None, below: float | None) -> Band:
     return band
 
 
-def _predict(ws: Workspace, concept: Concept, model: Predictor, images: Sequence[str], device: str | None) -> int:
-    """Judge those of `images` that the model has not judged; returns how many are new."""
-    known = {image for image, _, _ in models.said(ws.catalog, model.version, concept.name)}
-    missing = [image for image in images if image not in known]
+def _predict(ws: Workspace, concept: Concept, model: Predictor, answered: set[str], device: str | None) -> int:
+    """Judge the unlabeled images that the model has not judged; returns how many are new."""
+    waiting = pools.drawn(ws.catalog, concept.name, "train", unsaid=model.version)
+    missing = np.fromiter((image for image, _ in waiting if image not in answered), dtype=ID)
+    at_once = max(1, CELLS // len(model.labels))
     fresh = done = 0
     for found, vectors in stream(ws, missing, model.backbone, device=device):
-        rows = judged(model, found, vectors.astype("float32"))
-        fresh += models.add_predictions(ws.catalog, model.version, concept.name, rows)
+        for start in range(0, len(found), at_once):
+            some = slice(start, start + at_once)
+            rows = judged(model, found[some], vectors[some].astype(np.float32))
+            fresh += models.add_predictions(ws.catalog, model.version, concept.name, rows)
         done += len(found)
         ws.progress("predicting", done, len(missing))
     return fresh
 
 
 def _told(
-    ws: Workspace, concept: Concept, model: Predictor, images: Sequence[str], band: Band
+    ws: Workspace, concept: Concept, model: Predictor, answered: set[str], band: Band
 ) -> tuple[Counter[str], int]:
-    """How often the model said each label of `images`, and how many of these scores are in the band."""
-    asked, counts, wanted = set(images), Counter[str](), 0
-    for image, label, score in models.said(ws.catalog, model.version, concept.name):
-        if image in asked:
+    """How often the model said each label of unlabeled images, and how many of these scores are in the band."""
+    counts, wanted = Counter[str](), 0
+    for image, label, score in models.said(ws.catalog, model.version, concept.name, "train"):
+        if image not in answered:
             counts[label] += 1
             wanted += band.holds(score)
     return counts, wanted

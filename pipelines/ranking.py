@@ -6,7 +6,7 @@ for a thousand labels a matter of seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -114,12 +114,19 @@ class Resampled(NamedTuple):
 
         `whole` is the number of images in each draw, the sum of the column.
         """
+        return np.asarray(self.measured(counts, whole)[0])
+
+    def measured(self, counts: Counts, whole: Counts, levels: Sequence[float] = ()) -> Floats:
+        """AP for each column of `counts`, as `ap` says, then the recall at each level of precision; figures x draws."""
         hits, seen = self.counted_again(counts, whole)
         precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)
         gained = np.diff(hits, axis=0, prepend=np.float32(0))
-        area = np.einsum("ij,ij->j", gained, precision, dtype=np.float64)
+        rows = [np.einsum("ij,ij->j", gained, precision, dtype=np.float64)]
+        # A level that float32 cannot hold would exclude a precision that is equal to it.
+        rows += [np.max(hits, axis=0, initial=0.0, where=precision >= np.float32(level)) for level in levels]
         found = hits[-1] if len(hits) else np.zeros_like(whole)
-        return np.asarray(np.divide(area, found, out=np.full(len(found), np.nan), where=found > 0))
+        table = np.stack(rows)
+        return np.asarray(np.divide(table, found, out=np.full(table.shape, np.nan), where=found > 0))
 
     def counted_again(self, counts: Counts, whole: Counts) -> tuple[Counts, Counts]:
         """Relevant images and all images at or above each place, places x draws."""

@@ -25,6 +25,7 @@ from collector.records import Concept, Summary
 from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from labeling.gate import require_agreement
+from labeling.review import settle_first
 from pipelines import shortcuts
 from pipelines.compile import Rules, compiled
 from pipelines.config import SnapshotConfig
@@ -85,6 +86,8 @@ def snapshot(  # one for each option of the command
 ) -> SnapshotSummary:
     """Freeze the settled labels of a concept; `changed` is False when nothing is new since the last time.
 
+    What people said is settled first where `agreement` never did.
+
     Args:
         ws: the workspace.
         concept: its name; None: the only one.
@@ -102,6 +105,7 @@ def snapshot(  # one for each option of the command
     config = _config(ws, filters)
     _check_name(name)
     ws.progress("reading labels", 0, None)
+    settle_first(ws, described)  # of imported labels, say, which nobody has to agree on
     with record.reading(ws.catalog) as read:
         ballots = [json.loads(text) for text in read(record.ballots(described.name))["votes"].to_pylist()]
         told = require_agreement(ws, described.name, accept=accept_ceiling) if ballots else ()

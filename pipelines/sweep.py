@@ -79,12 +79,12 @@ class SweepSummary(Summary):
     seconds: float
 
     def for_people(self) -> dict[str, Any]:
-        """A line for each of the best runs."""
+        """A line for each of the best runs; settings as they are, a learning rate of 0.0001 too."""
         lines = [
             f"{run}  {row['score']:.4f}  validation AP {row['ap']:.3f}  {words(row['settings'])}"
             for run, row in self.table.items()
         ]
-        return {**self.as_json(), "table": "\n".join(lines)}
+        return {**self.as_json(), "settings": words(self.settings), "table": "\n".join(lines)}
 
 
 @dataclass(frozen=True, slots=True)

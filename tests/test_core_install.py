@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +31,18 @@ def run(command: list[str | Path], folder: Path, **environ: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def core(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `collect` of an environment that holds the wheel and what it requires, nothing else."""
-    folder = tmp_path_factory.mktemp("core")
-    run(["uv", "build", "--wheel", "--out-dir", folder, REPOSITORY], folder)
-    run(["uv", "venv", "--python", sys.executable, folder / "venv"], folder)
-    wheel = next(folder.glob("*.whl"))
-    run(["uv", "pip", "install", "--python", folder / "venv" / "bin" / "python", wheel], folder)
-    return folder / "venv" / "bin" / "collect"
+def core() -> Iterator[Path]:
+    """The `collect` of an environment that holds the wheel and what it requires, nothing else.
+
+    It lies on a disk, where uv links the files of its cache instead of copying them.
+    """
+    with tempfile.TemporaryDirectory(prefix="collect-core-") as name:
+        folder = Path(name)
+        run(["uv", "build", "--wheel", "--out-dir", folder, REPOSITORY], folder)
+        run(["uv", "venv", "--python", sys.executable, folder / "venv"], folder)
+        wheel = next(folder.glob("*.whl"))
+        run(["uv", "pip", "install", "--python", folder / "venv" / "bin" / "python", wheel], folder)
+        yield folder / "venv" / "bin" / "collect"
 
 
 @pytest.mark.slow

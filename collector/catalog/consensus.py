@@ -32,6 +32,13 @@ def settled(catalog: Catalog, concept: str) -> list[Settled]:
         return _read(connection, concept)
 
 
+def is_empty(catalog: Catalog, concept: str) -> bool:
+    """Whether nothing was settled for the concept yet."""
+    with catalog.read() as connection:
+        query = sa.select(consensus.c.image).where(consensus.c.concept == concept).limit(1)
+        return connection.execute(query).first() is None
+
+
 def settle(catalog: Catalog, concept: str, rows: Iterable[Settled]) -> int:
     """Make `rows` the consensus of the concept, in one transaction; the number of images whose row changed.
 

@@ -6,13 +6,14 @@ before it; the *current* answers are the rows that nothing supersedes and that a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from collector.catalog.database import Catalog, insert_or_ignore, now, storable
+from collector.catalog.images import FEW
 from collector.catalog.tables import annotation, annotator, guideline, prediction, round_, sentinel, task
 
 ANYBODY = "anybody"  # who gets the tasks of a project that all share: the first who opens them
@@ -224,13 +225,19 @@ def show(catalog: Catalog, predictions: Mapping[int, int]) -> None:
         connection.execute(changed, [{"row": row, "shown": shown} for row, shown in predictions.items()])
 
 
-def guesses(catalog: Catalog, concept: str, model_run: str) -> dict[str, Guess]:
-    """Image -> what a model said of it."""
+def guesses(catalog: Catalog, concept: str, model_run: str, images: Collection[str] | None = None) -> dict[str, Guess]:
+    """Image -> what a model said of it, of all images or of some."""
     query = sa.select(prediction.c.image, *(prediction.c[name] for name in Guess._fields)).where(
         prediction.c.concept == concept, prediction.c.model_run == model_run
     )
+    asked = sorted(images or ())
+    few = [query.where(prediction.c.image.in_(asked[start : start + FEW])) for start in range(0, len(asked), FEW)]
     with catalog.read() as connection:
-        return {row.image: Guess(*row[1:]) for row in connection.execute(query)}
+        return {
+            row.image: Guess(*row[1:])
+            for each in ([query] if images is None else few)
+            for row in connection.execute(each)
+        }
 
 
 def guideline_in_force(catalog: Catalog, round_id: int) -> str:

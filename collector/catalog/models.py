@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from collector.catalog import pools
 from collector.catalog.database import Catalog, insert_or_ignore, now, storable
-from collector.catalog.tables import experiment, model_run, prediction, snapshot
+from collector.catalog.tables import experiment, model_run, pool, prediction, snapshot
 from collector.errors import UsageError
 
 
@@ -163,35 +164,31 @@ def put_model_run(catalog: Catalog, row: ModelRun) -> None:
 
 def add_predictions(catalog: Catalog, model: str, concept: str, rows: Iterable[Prediction]) -> int:
     """Append predictions of a model; images that it has judged already are left alone. Returns how many are new."""
-    at = now()
-    values = [
-        storable(
-            {
-                "model_run": model,
-                "concept": concept,
-                "image": row.image,
-                "label": row.label,
-                "score": row.score,
-                "probabilities": dict(row.probabilities),
-                "predicted_at": at,
-            }
-        )
-        for row in rows
-    ]
+    same = storable({"model_run": model, "concept": concept, "predicted_at": now()})
+    ordered = sorted(rows, key=lambda row: row.image)  # as the index lies: a page of it is written once
+    texts = storable({row.label: row.label for row in ordered})
+    values = [{**same, **row._asdict(), "label": texts[row.label]} for row in ordered]
     if not values:
         return 0
     with catalog.write() as connection:
         return connection.execute(postgresql.insert(prediction).on_conflict_do_nothing(), values).rowcount
 
 
-def said(catalog: Catalog, model: str, concept: str) -> Iterator[tuple[str, str, float]]:
-    """(image, label, score) of everything that a model said of a concept, one after another, never all in memory."""
-    query = sa.select(prediction.c.image, prediction.c.label, prediction.c.score).where(
-        prediction.c.model_run == model, prediction.c.concept == concept
-    )
+def said(catalog: Catalog, model: str, concept: str, split: str | None = None) -> Iterator[tuple[str, str, float]]:
+    """(image, label, score) of everything that a model said of a concept, one after another, never all in memory.
+
+    `split`: only of the images of the pool in that split.
+    """
+    columns = (prediction.c.image, prediction.c.label, prediction.c.score)
+    mine = sa.and_(prediction.c.model_run == model, prediction.c.concept == concept)
+    if split is None:
+        aside, query = {}, sa.select(*columns).where(mine)
+    else:
+        same = sa.and_(mine, prediction.c.image == pool.c.image)
+        aside, query = pools.out(catalog), pools.in_split(concept, split, *columns).join(prediction, same)
     with catalog.read() as connection:
         rows = connection.execution_options(yield_per=10_000).execute(query)
-        yield from ((row.image, row.label, row.score) for row in rows)
+        yield from ((row.image, row.label, row.score) for row in rows if row.image not in aside)
 
 
 def prediction_ids(catalog: Catalog, model: str, concept: str, images: Sequence[str]) -> dict[str, int]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from collector.catalog.database import Catalog, insert_or_ignore, now
+from collector.catalog.database import Catalog, now, storable
 from collector.catalog.exclusions import outside
 from collector.catalog.images import is_buried
 from collector.catalog.sightings import newest
-from collector.catalog.tables import dedup_pass, duplicate, image, pool, sighting, split
+from collector.catalog.tables import dedup_pass, duplicate, image, pool, prediction, sighting, split
+
+AT_ONCE = 10_000  # rows that are read or written in one go
 
 
 class Candidate(NamedTuple):
@@ -134,50 +138,87 @@ def duplicates(catalog: Catalog) -> dict[str, Duplicate]:
 
 def out(catalog: Catalog) -> dict[str, str]:
     """Image -> the outside set (an evaluation set, a blocklist) for which it and its copies are set aside."""
-    aside = duplicates(catalog)
     listed = outside(catalog)
+    aside = duplicates(catalog) if listed else {}
     return {aside[image].keeper: name for image, name in listed.items() if image in aside} | listed
 
 
-def keepers(catalog: Catalog, concept: str) -> dict[str, tuple[str, str, str]]:
-    """Image -> (label, source, query) of its first sighting, for every image of the concept not set aside as a copy."""
-    aside = duplicates(catalog).keys() | out(catalog).keys()
+def keepers(catalog: Catalog, concept: str, *, new: bool = False) -> dict[str, tuple[str, str, str]]:
+    """Image -> (label, source, query) of its first sighting, for every image of the concept not set aside as a copy.
+
+    `new`: only those that are not in its pool.
+    """
+    aside = out(catalog)
+    query = sa.select(sighting.c.image, sighting.c.label, sighting.c.source, sighting.c.query).where(
+        sighting.c.concept == concept, ~is_buried(sighting.c.image), ~_is_copy(sighting.c.image)
+    )
+    if new:
+        query = query.where(~sa.exists().where(pool.c.concept == concept, pool.c.image == sighting.c.image))
     with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(sighting.c.image, sighting.c.label, sighting.c.source, sighting.c.query)
-            .where(sighting.c.concept == concept, ~is_buried(sighting.c.image))
-            .order_by(sighting.c.image, sighting.c.id.desc())
-        ).all()
-    return {row.image: (row.label, row.source, row.query) for row in rows if row.image not in aside}
+        rows = _streamed(connection, query.order_by(sighting.c.image, sighting.c.id.desc()))
+        return {row.image: (row.label, row.source, row.query) for row in rows if row.image not in aside}
 
 
 def add(catalog: Catalog, concept: str, rows: Iterable[PoolRow]) -> int:
     """Put images into the pool of a concept; those that are in it stay as they are. Returns how many are new."""
-    values = [{"concept": concept, **row._asdict(), "added_at": now()} for row in rows]
+    at = now()
+    values = [{"concept": concept, **row._asdict(), "added_at": at} for row in rows]
     if not values:
         return 0
     with catalog.write() as connection:
-        return sum(connection.execute(insert_or_ignore(pool, value)).rowcount for value in values)
+        return _insert(connection, pool, values)
 
 
 def members(catalog: Catalog, concept: str) -> list[PoolRow]:
     """The pool of a concept without the copies set aside since, sorted by image."""
-    aside = duplicates(catalog).keys() | out(catalog).keys()
+    aside = out(catalog)
     with catalog.read() as connection:
-        rows = connection.execute(
-            sa.select(pool.c.image, pool.c.label, pool.c.role, pool.c.tier, pool.c.reason, pool.c.checks)
-            .where(pool.c.concept == concept, ~is_buried(pool.c.image))
-            .order_by(pool.c.image)
-        ).all()
-    return [PoolRow(*row) for row in rows if row.image not in aside]
+        rows = _streamed(connection, _inside(concept, *(pool.c[name] for name in PoolRow._fields)))
+        return [PoolRow(*row) for row in rows if row.image not in aside]
+
+
+def undrawn(catalog: Catalog, concept: str) -> list[str]:
+    """The images of `members` that are in no split yet, sorted."""
+    aside = out(catalog)
+    there = sa.exists().where(split.c.concept == concept, split.c.image == pool.c.image)
+    with catalog.read() as connection:
+        rows = _streamed(connection, _inside(concept, pool.c.image).where(~there))
+        return [row.image for row in rows if row.image not in aside]
+
+
+def drawn(
+    catalog: Catalog, concept: str, name: str | None = None, *, unsaid: str | None = None
+) -> Iterator[tuple[str, str]]:
+    """(image, split) of `members`, sorted by image, of all splits or of one; never all in memory.
+
+    `unsaid`: only images that this model has not judged.
+    """
+    aside = out(catalog)
+    query = in_split(concept, name, pool.c.image, split.c.name)
+    if unsaid is not None:
+        query = query.where(
+            ~sa.exists().where(
+                prediction.c.model_run == unsaid, prediction.c.concept == concept, prediction.c.image == pool.c.image
+            )
+        )
+    with catalog.read() as connection:
+        yield from ((row.image, row.name) for row in _streamed(connection, query) if row.image not in aside)
+
+
+def in_split(concept: str, name: str | None, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Columns of pool and split over the images of the pool in a split (None: any), the images of `out` among them."""
+    same = sa.and_(split.c.concept == pool.c.concept, split.c.image == pool.c.image)
+    query = _inside(concept, *columns).join(split, same)
+    return query if name is None else query.where(split.c.name == name)
 
 
 def freeze_splits(catalog: Catalog, concept: str, names: Mapping[str, str], rule: str) -> None:
     """Write which split each image belongs to; a row that is there is never changed."""
+    if not names:
+        return
+    same = {"concept": concept, "rule": rule, "frozen_at": now()}
     with catalog.write() as connection:
-        for image_id, name in sorted(names.items()):
-            row = {"concept": concept, "image": image_id, "name": name, "rule": rule, "frozen_at": now()}
-            connection.execute(insert_or_ignore(split, row))
+        _insert(connection, split, ({"image": image, "name": name, **same} for image, name in sorted(names.items())))
 
 
 def splits(catalog: Catalog, concept: str) -> dict[str, str]:
@@ -198,3 +239,27 @@ def placements(catalog: Catalog, concept: str) -> list[tuple[str, str, str]]:
     query = sa.select(split.c.image, split.c.name, split.c.rule).where(split.c.concept == concept)
     with catalog.read() as connection:
         return [(row.image, row.name, row.rule) for row in connection.execute(query.order_by(split.c.image))]
+
+
+def _inside(concept: str, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Columns over the pool of a concept, sorted by image, without what is buried or a copy."""
+    query = sa.select(*columns).select_from(pool).where(pool.c.concept == concept)
+    return query.where(~is_buried(pool.c.image), ~_is_copy(pool.c.image)).order_by(pool.c.image)
+
+
+def _is_copy(name: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """The condition that an image is set aside by the current pass; `name` is the column with its id."""
+    newest_pass = sa.select(sa.func.max(dedup_pass.c.id)).scalar_subquery()
+    return sa.exists().where(duplicate.c.dedup_pass == newest_pass, duplicate.c.image == name)
+
+
+def _streamed(connection: sa.Connection, query: sa.Select[Any]) -> Iterable[Any]:
+    return connection.execution_options(yield_per=AT_ONCE).execute(query)
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Insert the rows that are not there yet, some thousands at once; returns how many they are."""
+    each, new = iter(rows), 0
+    while some := [storable(row) for row in islice(each, AT_ONCE)]:
+        new += connection.execute(postgresql.insert(table).on_conflict_do_nothing(), some).rowcount
+    return new

@@ -60,10 +60,12 @@ def newest() -> sa.ColumnElement[bool]:
     )
 
 
-def latest(catalog: Catalog, concept: str | None = None, sources: Iterable[str] | None = None) -> list[Seen]:
+def latest(
+    catalog: Catalog, concept: str | None = None, sources: Iterable[str] | None = None, *, revised: bool = False
+) -> list[Seen]:
     """Every sighting of a concept (or of all) at its highest revision, by some sources (or by all), first seen first.
 
-    Images that were buried are left out.
+    Images that were buried are left out; with `revised`, also those of which no source ever said something new.
     """
     first = sighting.alias("first")
     same = [first.c[name] == sighting.c[name] for name in ("concept", "source", "source_id", "image")]
@@ -77,6 +79,9 @@ def latest(catalog: Catalog, concept: str | None = None, sources: Iterable[str] 
         query = query.where(sighting.c.concept == concept)
     if sources is not None:
         query = query.where(sighting.c.source.in_(list(sources)))
+    if revised:
+        again = sighting.alias("again")
+        query = query.where(sighting.c.image.in_(sa.select(again.c.image).where(again.c.revision > 0)))
     with catalog.read() as connection:
         return [_seen(row) for row in connection.execute(query)]
 
@@ -84,6 +89,12 @@ def latest(catalog: Catalog, concept: str | None = None, sources: Iterable[str] 
 def origins(catalog: Catalog, concept: str, accepted: str | Collection[str]) -> dict[str, Seen]:
     """Image of a concept -> the sighting that speaks for it."""
     return speaking(latest(catalog, concept), accepted)
+
+
+def refused(catalog: Catalog, concept: str, accepted: str | Collection[str]) -> dict[str, str]:
+    """Image of a concept that no source permits to use any more -> why: `withdrawn` or `license-changed`."""
+    spoken = speaking(latest(catalog, concept, revised=True), accepted)
+    return {image: why for image, seen in spoken.items() if (why := seen.refusal(accepted))}
 
 
 def speaking(rows: Iterable[Seen], accepted: str | Collection[str]) -> dict[str, Seen]:

@@ -46,6 +46,8 @@ Loader = Callable[[str | Path | None], Backbone]
 BACKBONES: Registry[Loader] = Registry("backbone")
 """Name -> loader, which takes the path of a weights file or None; `known` adds those of torchvision and of plug-ins."""
 BACKBONES.add("classic", Classic)
+for _name in vision.EARLIER:  # known without torchvision, which takes seconds to import
+    BACKBONES.add(_name, partial(vision.load, _name))
 
 
 def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:

@@ -29,7 +29,7 @@ notify_option = click.option(
 
 @contextmanager
 def notified(out: Output, urls: Sequence[str], what: str) -> Iterator[Callable[[Summary], None]]:
-    """Tell `urls`, and those of $COLLECT_NOTIFY, how the block ends, and when it makes no progress.
+    """Tell `urls`, and those of $COLLECT_NOTIFY, how the block ends, of alarms, and when it makes no progress.
 
     The block hands its summary to what it gets, so that the end is told with figures; warnings make it an alarm.
 
@@ -47,6 +47,7 @@ def notified(out: Output, urls: Sequence[str], what: str) -> Iterator[Callable[[
 
     from collector.config import find, load
     from pipelines.config import NotifyConfig
+    from pipelines.finetune.alarms import heard
     from pipelines.notify import Notifier, Watch, headline
 
     stall_s = 60 * load(out.config or find()).section(NotifyConfig).stall_minutes
@@ -63,9 +64,13 @@ def notified(out: Output, urls: Sequence[str], what: str) -> Iterator[Callable[[
         notifier.tell(state, f"collect {what}: {state}", f"{text}\nafter {minutes:.1f} minutes".strip())
         notifier.wait()
 
+    def alarmed(text: str) -> None:
+        notifier.tell("alarm", f"collect {what}: alarm", f"{text}\nit still runs")
+
     watch = Watch(lambda: out.moved_at, stall_s, stalled)
     try:
-        yield told.append
+        with heard(alarmed, printed=not out.quiet):
+            yield told.append
     except StoppedShort as error:
         ended("stopped", f"{error.message}\n{error.hint}")
         raise

@@ -36,10 +36,8 @@ def write(ws: Workspace, draft: Path, parts: Sequence[Part], about: About) -> No
     """
     ws.progress("writing credits, description and card", 0, None)
     form = FORMATS[about.options.format]
-    tally, left_out, shards = Tally(), Counter[str](), dict[str, tuple[str, int]]()
+    tally, left_out, shards = Tally(), Counter(about.gone.values()), dict[str, tuple[str, int]]()
     doubted = {row.image for row in errata.register(ws.catalog, about.concept) if row.state == errata.OPEN}
-    if about.forgotten:
-        left_out["forgotten"] = len(about.forgotten)
     for part, done in _journal(draft, parts):
         left_out.update(done.left_out)
         tally.files += len(done.files)
@@ -150,6 +148,13 @@ def _warnings(tally: Tally, about: About, left_out: dict[str, int]) -> Iterator[
         yield f"{many} pictures with a face are left out: their licenses forbid sharing blurred copies (nd)"
     if many := left_out.get("forgotten"):
         yield f"{many} pictures of the snapshot were forgotten since, and are left out"
+    if many := left_out.get("withdrawn"):
+        yield f"{many} pictures of the snapshot were withdrawn by their source since, and are left out"
+    if many := left_out.get("license-changed"):
+        yield (
+            f"{many} pictures of the snapshot are left out: their source now states a license that `crawl.license`"
+            " refuses"
+        )
     if tally.turned and not about.options.resize:
         yield (
             f"{tally.turned} pictures are upright by their EXIF orientation alone, which some readers ignore:"

@@ -127,7 +127,7 @@ class About:
     """What all formats need to know of the data set.
 
     `name` and digest are of the `snapshot`, `settings` its own; `labels` are in our order, each with its folder;
-    `forgotten` are pictures of it that were removed on purpose since.
+    `gone` are pictures of it that may not be given away any more, each with the reason.
     """
 
     concept: str
@@ -138,13 +138,13 @@ class About:
     folders: Mapping[str, str]
     options: Options
     settings: Mapping[str, Any]
-    forgotten: tuple[str, ...]
+    gone: Mapping[str, str]
 
     def plan(self) -> dict[str, Any]:
         """What decides about every byte of the export: two exports of one plan are equal."""
-        told = json.dumps(self.forgotten).encode()
+        told = json.dumps(sorted(self.gone)).encode()
         options = {**asdict(self.options), "splits": list(self.options.splits)}
-        return {"snapshot": self.snapshot, **options, "forgotten": hashlib.sha256(told).hexdigest()}
+        return {"snapshot": self.snapshot, **options, "gone": hashlib.sha256(told).hexdigest()}
 
 
 Pairs = Callable[[], Iterator[tuple[ManifestRow, Entry]]]

@@ -7,16 +7,17 @@ import json
 import os
 import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from collector import durable
-from collector.catalog import forgotten
+from collector.catalog import forgotten, sightings
 from collector.errors import CollectError, UsageError
 from collector.records import Summary
 from collector.registry import did_you_mean
+from collector.spiders.config import CrawlConfig
 from collector.workspace import Workspace
 from pipelines.export import imagefolder, names, papers, run
 from pipelines.export.formats import FORMATS
@@ -82,13 +83,13 @@ def export(
     splits = tuple(each for each in present if each in options.splits or not options.splits)
     options = replace(options, splits=splits)
     labels = tuple(manifest.labels)
-    gone = forgotten.among(ws.catalog, manifest.column("image"))  # never given away, whatever lies in the store
+    gone = _gone(ws, manifest, splits)
     told = (manifest.concept, row.name or row.digest[:12], row.digest, row.made_at, labels, names.folders(labels))
-    about = About(*told, options, dict(manifest.config), tuple(sorted(gone)))
+    about = About(*told, options, dict(manifest.config), gone)
     with ws.lock(f"export-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]}"), durable.explained(folder):
         done = _finished(folder, about.plan())
         if not done:
-            _work(ws, folder, manifest, about, gone)
+            _work(ws, folder, manifest, about)
         return _summary(folder, read_record(folder), about, changed=not done)
 
 
@@ -104,6 +105,19 @@ def _check(options: Options) -> None:
         raise UsageError("--shard-size must be 1 or more", hint="1000 pictures is a good size")
 
 
+def _gone(ws: Workspace, manifest: Manifest, splits: Collection[str]) -> dict[str, str]:
+    """Pictures that may not be given away any more, whatever lies in the store, and why.
+
+    They were forgotten; or a new snapshot would not take them, because their source has withdrawn them or now states a
+    license that `crawl.license` refuses.
+    """
+    places = zip(manifest.column("image"), manifest.column("split"), strict=True)
+    images = {image for image, split in places if split in splits}
+    refused = sightings.refused(ws.catalog, manifest.concept, ws.section(CrawlConfig).license)
+    found = {image: why for image, why in refused.items() if image in images}
+    return found | dict.fromkeys(forgotten.among(ws.catalog, images), forgotten.REASON)
+
+
 def _finished(folder: Path, plan: dict[str, Any]) -> bool:
     """Whether the folder holds this very export, whole; raises when it holds anything else."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -111,9 +125,10 @@ def _finished(folder: Path, plan: dict[str, Any]) -> bool:
     if not folder.is_dir() or not (folder / RECORD).is_file():
         raise UsageError(f"{folder} is there already, and is no export", hint="name a folder that does not exist")
     held = read_record(folder)["plan"]
-    if {**held, "forgotten": plan["forgotten"]} == plan and held != plan:
+    if {**held, "gone": plan["gone"]} == plan and held != plan:
         raise CollectError(
-            f"pictures of the export in {folder} were forgotten since", hint="remove the folder and export again"
+            f"pictures were forgotten, withdrawn or relicensed (or came back) since the export in {folder} was written",
+            hint="remove the folder and export again",
         )
     if held != plan:
         raise UsageError(
@@ -129,7 +144,7 @@ def _finished(folder: Path, plan: dict[str, Any]) -> bool:
     return True
 
 
-def _work(ws: Workspace, folder: Path, manifest: Manifest, about: About, gone: set[str]) -> None:
+def _work(ws: Workspace, folder: Path, manifest: Manifest, about: About) -> None:
     draft = folder.with_name(f"{folder.name}.unfinished")
     plan = about.plan()
     if draft.exists():
@@ -139,7 +154,7 @@ def _work(ws: Workspace, folder: Path, manifest: Manifest, about: About, gone: s
         durable.write(draft / PLAN, json.dumps(plan).encode())
         if about.options.format in ("imagefolder", "tfds"):
             imagefolder.prepare(draft, about)
-        parts = _parts(manifest, about.options, gone)
+        parts = _parts(manifest, about)
         run.write_parts(ws, draft, parts, about)
         papers.write(ws, draft, parts, about)
     shutil.rmtree(draft / run.JOURNAL, ignore_errors=True)
@@ -165,14 +180,14 @@ def _take_up(draft: Path, plan: dict[str, Any]) -> None:
             left_over.unlink()
 
 
-def _parts(manifest: Manifest, options: Options, gone: set[str]) -> list[Part]:
+def _parts(manifest: Manifest, about: About) -> list[Part]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    made = []
+    made, options = [], about.options
     for split in options.splits:
         mine = manifest.table.filter(pc.equal(manifest.table["split"], split))
-        mine = mine.filter(pc.invert(pc.is_in(mine["image"], pa.array(sorted(gone), pa.string()))))
+        mine = mine.filter(pc.invert(pc.is_in(mine["image"], pa.array(sorted(about.gone), pa.string()))))
         starts = range(0, mine.num_rows, options.shard_size)
         made += [Part(split, n, len(starts), mine.slice(at, options.shard_size)) for n, at in enumerate(starts)]
     return made

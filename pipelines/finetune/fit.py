@@ -140,6 +140,7 @@ def _meter(plan: Plan, each: int, before: int) -> Any:
         text = (
             f"epoch {tuner.epoch + 1} of {plan.config.epochs}, {rate:.0f} images/s, {bound} binds, {left:.0f} min left"
         )
+        text += ", calibration drifts" if tuner.drift else ""
         plan.ws.progress(f"fine-tuning {plan.backbone.name}: {text}", before + new, total)
 
     return told

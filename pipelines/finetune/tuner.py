@@ -24,7 +24,7 @@ from pipelines import calibrate
 from pipelines.backbones import TorchBackbone
 from pipelines.calibrate import Ints
 from pipelines.config import FinetuneConfig
-from pipelines.finetune import draws
+from pipelines.finetune import alarms, draws
 from pipelines.finetune.loader import Clock, Piece, Share
 from pipelines.metrics import Sample, macro
 
@@ -67,6 +67,7 @@ class Tuner(LightningModule):
         self.steps = draws.steps(len(lesson.targets), config.batch)
         self.epoch = self.step = self.done = 0
         self.history: list[Entry] = []
+        self.drift: str | None = None  # what `calibrate.drift` says of the history
         self.folder: Path | None = None
         self.told: Callable[[Tuner, int], None] = lambda tuner, images: None
         self.log_figures: Callable[[int, Entry], None] = lambda step, figures: None
@@ -221,8 +222,10 @@ class Tuner(LightningModule):
             "reading": reading,
         }
         self.history.append(entry)
-        if best(self.history, self.config.monitor) == self.epoch and self.trainer.is_global_zero:
-            self._keep()
+        if self.trainer.is_global_zero:
+            self.drift = alarms.drifting(self.history)
+            if best(self.history, self.config.monitor) == self.epoch:
+                self._keep()
         seen = {f"validation/{name}": entry[name] for name in ("error", "nll", "ece", "ap")}
         self.log_figures(self.done, {"train/loss": entry["train_loss"], "train/lr": entry["lr"], **seen})
         self.epoch, self.step, self._loss, self._seconds = self.epoch + 1, 0, 0.0, 0.0
@@ -255,6 +258,7 @@ class Tuner(LightningModule):
         at = checkpoint["position"]
         self.epoch, self.step, self.done, self.history = at["epoch"], at["step"], at["done"], list(at["history"])
         self._loss, self._seconds = at["loss"], at["seconds"]
+        self.drift = calibrate.drift(self.history)
 
 
 def schedule(start: int, total: int, warmup: float) -> Callable[[int], float]:

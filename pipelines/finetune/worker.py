@@ -20,7 +20,7 @@ from collector.errors import CollectError, UsageError
 from collector.workspace import Workspace
 from pipelines.backbones import TorchBackbone, load_backbone
 from pipelines.config import FinetuneConfig
-from pipelines.finetune import checkpoints, fit
+from pipelines.finetune import alarms, checkpoints, fit
 from pipelines.finetune.plan import Job, Plan
 from pipelines.manifest import find, read_manifest
 
@@ -57,6 +57,8 @@ def launch(plan: Plan, pieces: int) -> None:
                 plan.ws.progress(*said["progress"])
             elif "log" in said:
                 plan.job.track.log(*said["log"])
+            elif "alarm" in said:
+                alarms.LOG.warning("%s", said["alarm"])
             stopped = stopped or said.get("stopped")
         noise = children.stderr.read()
     finally:
@@ -134,7 +136,8 @@ def main(folder: Path) -> int:
             job = Job(folder, told["seed"], told["device"], told["soft"], told["balanced"], pipe)
             plan = Plan(ws, manifest, backbone, FinetuneConfig(**told["config"]), job, told["device"])
             path, _ = checkpoints.newest(folder / checkpoints.FOLDER)
-            fit.go(plan, path, told["pieces"])
+            with alarms.heard(lambda text: pipe.say(alarm=text), printed=False):  # the first process alone has any
+                fit.go(plan, path, told["pieces"])
     except torch.OutOfMemoryError:
         pipe.say(stopped={"kind": "OutOfMemoryError"})
         return 1

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -279,6 +280,7 @@ def in_turn(*answers: Answer) -> Fault:
     return fault
 
 
+@cache
 def bomb(megabytes: int) -> bytes:
     """Zeros that gzip makes a thousand times smaller."""
     return gzip.compress(bytes(megabytes * 1_000_000), 6)

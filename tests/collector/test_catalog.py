@@ -52,6 +52,23 @@ def sqlite_url(folder: Path) -> str:
     return f"sqlite:///{folder / 'catalog.sqlite'}"
 
 
+@pytest.fixture(scope="module")
+def migrated(postgres: str) -> str:
+    """The name of a database of the server that all migrations made: others are copies of it."""
+    with _admin(postgres) as connection:
+        connection.execute(sa.text("create database migrated"))
+    Catalog.open(f"{postgres}/migrated").close()
+    return "migrated"
+
+
+@contextlib.contextmanager
+def _admin(server: str) -> Iterator[sa.Connection]:
+    engine = sa.create_engine(f"{server}/postgres".replace("sql:", "sql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
     """An empty catalog on each engine."""
@@ -60,10 +77,9 @@ def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]
     else:
         server = request.getfixturevalue("postgres")
         name = re.sub(r"\W", "_", tmp_path.name)[-50:].lower()
-        admin = sa.create_engine(f"{server}/postgres".replace("sql:", "sql+psycopg:"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(sa.text(f'create database "{name}"'))
-        admin.dispose()
+        template = request.getfixturevalue("migrated")
+        with _admin(server) as connection:
+            connection.execute(sa.text(f'create database "{name}" template {template}'))
         opened = Catalog.open(f"{server}/{name}")
     yield opened
     opened.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
+from functools import cache
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ CONFIG = IntakeConfig()
 SIZE = (640, 600)
 
 
+@cache
 def noisy(seed: int, size: tuple[int, int] = SIZE) -> Image.Image:
     """A picture with a grain, as photographs have: its file has no long stretches that mean nothing."""
     grain = np.random.default_rng(seed).normal(0, 6, (size[1], size[0], 3))

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.catalog import pools
+from collector.catalog import models, pools
+from collector.catalog.models import ModelRun, Prediction
+from collector.catalog.pools import Duplicate
 from collector.dedup import dedup
 from collector.errors import CollectError
 from collector.splits import draw, home, misplaced, place, require_untouched, rule_of
@@ -81,3 +83,24 @@ def test_an_image_that_was_moved_by_hand_is_named(ws: Workspace) -> None:
         connection.exec_driver_sql(f"update split set name = 'test' where image = '{image}'")
     with pytest.raises(CollectError, match=f"1 images of `horse` .* {image[:12]}"):
         require_untouched("horse", pools.placements(ws.catalog, "horse"))
+
+
+def test_what_is_drawn_is_the_pool_without_copies_and_without_what_a_model_has_judged(ws: Workspace) -> None:
+    for seed in range(12):
+        keep(ws, jpeg(seed), f"{seed}")
+    concept = ws.concept("horse")
+    first = draw(ws, concept)
+    copy, keeper = list(first)[:2]
+    pools.write_pass(ws.catalog, {}, 12, "made", [Duplicate(copy, keeper, 0, "pixels", "made")])
+    home = draw(ws, concept)
+    assert list(home) == [row.image for row in pools.members(ws.catalog, "horse")]
+    assert home == {image: name for image, name in first.items() if image != copy}
+    train = [image for image, name in home.items() if name == "train"]
+    models.put_model_run(ws.catalog, ModelRun("m", None, "test", "0", "0"))
+    judged = [Prediction(image, "horse", 0.9, {"horse": 0.9, "not-horse": 0.1}) for image in [*first][::2]]
+    models.add_predictions(ws.catalog, "m", "horse", judged)
+    told = {each.image for each in judged}
+    left = [image for image, _ in pools.drawn(ws.catalog, "horse", "train", unsaid="m")]
+    assert left == [image for image in train if image not in told]
+    said = [image for image, _, _ in models.said(ws.catalog, "m", "horse", "train")]
+    assert said == [image for image in train if image in told]

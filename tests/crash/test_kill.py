@@ -1,4 +1,4 @@
-"""`kill -9` at every system call by which the import touches the disk."""
+"""`kill -9` at the system calls by which the import touches the disk."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ pytestmark = pytest.mark.slow
 def test_an_import_killed_at_any_system_call_tells_no_lie_and_is_completed_by_the_next_run(
     workers: ProcessPoolExecutor, points: list[Point], pictures: Path, expected: object, tmp_path: Path, report: Report
 ) -> None:
+    chosen = harness.telling(points)
     runs = {
         point: workers.submit(harness.kill_and_repeat, point, tmp_path / f"{point.call}-{point.n}", pictures)
-        for point in points
+        for point in chosen
     }
     for point, run in runs.items():
         found, content = run.result()
         assert found == [], point
         assert content == expected, point
-    report(f"{len(points)} points: {sorted({point.call for point in points})}")
-    assert len(points) >= 100
-    assert {point.call for point in points} >= {"write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate"}
+    report(f"{len(chosen)} of {len(points)} points: {sorted({point.call for point in chosen})}")
+    assert len(chosen) >= 100
+    assert {point.call for point in chosen} >= {"write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate"}
 
 
 def test_the_kills_find_a_row_that_is_written_before_its_file(

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from hashlib import sha256
 from itertools import count
 
@@ -25,6 +26,7 @@ BY = License("by", "4.0", "https://creativecommons.org/licenses/by/4.0/", eviden
 SPLITS = ("validation", "test", "train", "train")
 
 
+@cache
 def stripes(kind: int, seed: int) -> bytes:
     """A noisy PNG with stripes across (0), down (1) or aslant (2), in any color: what HOG can tell apart."""
     rng = np.random.default_rng(1000 * kind + seed)
@@ -37,6 +39,7 @@ def stripes(kind: int, seed: int) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def drawn_for(split: str, rule: str, data: bytes) -> bytes:
     """The same PNG with a comment that makes the keyed hash of `rule` draw it for a split: nobody may pick one."""
     for n in count():

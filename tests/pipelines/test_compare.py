@@ -13,6 +13,8 @@ from pipelines import parquet
 from pipelines.compare import compare, history_of, list_runs
 from pipelines.manifest import find, read_manifest
 from pipelines.ranking import average_precision
+from pipelines.reports import runs_page
+from pipelines.reports.material import Material
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
 from tests.pipelines.labeled import settle
@@ -85,6 +87,23 @@ def test_runs_measured_on_different_validation_sets_are_refused(labeled: Workspa
         compare(ws, "horse", [one.run, other.run])
     with pytest.raises(GateNotMet, match="has 1 finished run of this protocol"):
         compare(ws, "horse")
+
+
+def test_runs_that_answer_with_different_labels_are_refused(labeled: Workspace) -> None:
+    two = train_baseline(labeled, "horse", backbone="classic")
+    told = "[concepts.horse]\nlabels = ['horse', 'donkey', 'not-horse']\n"
+    (labeled.root / "config.toml").write_text(told, encoding="utf-8")
+    with Workspace.open(labeled.root / "config.toml", environ={}) as ws:
+        snapshot(ws, "horse")
+        three = train_baseline(ws, "horse", backbone="classic")
+        with pytest.raises(UsageError, match=f"{two.run} and {three.run} answer with different labels") as caught:
+            compare(ws, "horse", [two.run, three.run])
+        assert "(horse, not-horse; horse, donkey, not-horse)" in caught.value.message
+        again = train_baseline(ws, "horse", backbone="classic", replicate=1)
+        assert len(compare(ws, "horse", [three.run, again.run]).runs) == 2
+        content = runs_page.runs(Material(ws, ws.concept("horse")))
+        assert content is not None
+        assert "answer with different labels" in content["groups"][0]["trouble"]
 
 
 def test_runs_are_compared_by_the_metric_of_their_protocol(labeled: Workspace, tmp_path: Path) -> None:

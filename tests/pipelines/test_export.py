@@ -206,7 +206,7 @@ def test_a_forgotten_picture_is_left_out_and_an_export_with_it_is_refused(world:
         assert after.left_out == {"forgotten": 1}
         assert image not in (tmp_path / "after" / "images.csv").read_text(encoding="utf-8")
         assert not list((tmp_path / "after").rglob(f"{image[:16]}*"))
-        with pytest.raises(CollectError, match="forgotten since"):
+        with pytest.raises(CollectError, match="forgotten, withdrawn or relicensed"):
             export(ws, tmp_path / "before", ALL)
 
 

@@ -13,6 +13,7 @@ from pipelines import head
 from pipelines.calibrate import Floats, Ints, nll
 from pipelines.config import TrainConfig
 from pipelines.head import Examples, Rows, fold_of, learn, minimize, refit
+from pipelines.lbfgs import Memory
 from pipelines.predict import Head
 
 
@@ -80,6 +81,33 @@ def test_no_other_head_has_a_lower_loss(n: int, dimension: int, labels: int, c: 
         if labels == 2:
             weights[0], bias[0] = 0, 0
         assert loss(weights, bias) >= least * (1 - head.FINE) - 1e-6
+
+
+@pytest.mark.parametrize("labels", [2, 4])
+def test_what_is_remembered_of_another_fit_changes_no_optimum(labels: int) -> None:
+    matrix, truth = made(300, 12, labels)
+    with ThreadPoolExecutor(2) as pool:
+        rows = Rows.of(examples(matrix, truth, labels), np.arange(300), balanced=False, pool=pool)
+        memory = Memory()
+        minimize(rows, [(100, 200)], 3.0, rows.start(), 1e-10, memory)
+        assert memory.pairs
+        known, alone = (
+            minimize(rows, [(0, 300)], 0.01, rows.start(), 1e-10, some).astype(np.float32) for some in (memory, None)
+        )
+    np.testing.assert_allclose(rows.probabilities(0, 300, known), rows.probabilities(0, 300, alone), atol=2e-4)
+
+
+def test_turns_that_are_remembered_are_those_of_the_new_penalty() -> None:
+    rng = np.random.default_rng(0)
+    moved, turned = rng.normal(size=(2, 3, 5))
+    turned += 20 * moved
+    memory = Memory()
+    memory.turn_to(10, 0.5)
+    memory.add(moved.copy(), turned.copy())
+    memory.turn_to(20, 0.1)
+    expected = 2 * turned
+    expected[:, :-1] += moved[:, :-1] * (1 / 0.1 - 2 / 0.5)  # the penalty is on the weights alone, whatever the rows
+    np.testing.assert_allclose(memory.pairs[0][1], expected)
 
 
 def test_votes_are_learned_as_images_that_carry_each_label_in_part() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from pipelines.calibrate import Floats, Ints, Temperature, columns, soften
-from pipelines.metrics import Curve, Sample, at_prevalence, best_thresholds, confusion, decide, macro, measure
+from pipelines.metrics import WRONG, Curve, Sample, at_prevalence, best_thresholds, confusion, decide, macro, measure
 from pipelines.ranking import DEEP, Ranking, average_precision, draws_of, interval
 
 scored = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60).filter(
@@ -80,6 +80,44 @@ def test_a_resampled_ranking_equals_scikit_learn_with_the_same_weights(rows: lis
         else:
             expected = average_precision_score(relevant, scores, sample_weight=weight)
             assert value == pytest.approx(expected, abs=1e-5)
+
+
+@given(scored, st.integers(0, 1000), st.sampled_from([0.5, 0.75, 0.9]))
+def test_recall_in_a_draw_is_that_of_the_images_it_holds(rows: list[tuple[bool, int]], seed: int, level: float) -> None:
+    relevant = np.array([row[0] for row in rows])
+    scores = np.array([row[1] / 6 for row in rows])
+    counts = next(draws_of(len(rows), 5, seed))
+    found = Ranking.of(relevant, scores).resampled().measured(counts, counts.sum(axis=0), (level,))[1]
+    for weight, value in zip(counts.astype(int).T, found, strict=True):
+        again = Ranking.of(np.repeat(relevant, weight), np.repeat(scores, weight))
+        assert value == pytest.approx(again.recall_at(level), nan_ok=True)
+
+
+def test_intervals_hold_their_figure_and_are_left_out_where_one_error_decides() -> None:
+    probabilities, truth = binary(1)
+    found = measure(two(probabilities, truth), thresholds=None, draws=300, seed=5)
+    assert found["ece_low"] <= found["ece"] <= found["ece_high"]
+    told = found["recall_at_precision"]
+    for level, low in found["recall_at_precision_low"].items():
+        wrong = told[level] * (truth == 0).sum() * (1 - float(level)) / float(level)
+        assert (low is None) == (wrong < WRONG)
+        assert low is None or low <= told[level] <= found["recall_at_precision_high"][level]
+    probabilities, truth = binary(2, 2000)
+    found = measure(two(probabilities, truth), thresholds=None, draws=100, seed=5)
+    low, high = (found[f"recall_at_precision_{end}"]["0.9"] for end in ("low", "high"))
+    assert 0 <= low < found["recall_at_precision"]["0.9"] < high < 1
+    assert measure(many(200, 4000), thresholds=None, draws=20, seed=0)["recall_at_precision_low"] == {}
+
+
+def test_the_calibration_error_of_a_calibrated_model_may_be_nothing_and_of_an_overconfident_one_not() -> None:
+    rng = np.random.default_rng(2)
+    logits = 2 * rng.normal(size=2000)
+    truth = (rng.random(2000) > 1 / (1 + np.exp(-logits))).astype(np.int64)
+    for heat, calibrated in ((1.0, True), (0.5, False)):
+        sure = 1 / (1 + np.exp(-logits / heat))
+        found = measure(two(np.stack([sure, 1 - sure], axis=1), truth), thresholds=None, draws=200, seed=0)
+        assert (found["ece_low"] == 0) == calibrated
+        assert found["ece_low"] <= found["ece"] <= found["ece_high"]
 
 
 def test_deep_in_a_long_ranking_a_draw_is_counted_closely_enough() -> None:

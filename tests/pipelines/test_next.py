@@ -14,10 +14,16 @@ from collector.catalog import labels, pools
 from collector.errors import CollectError, GateNotMet, ServiceDown, UsageError
 from collector.workspace import Workspace
 from labeling.order import arrange, listed
+from labeling.push import push
+from labeling.server import Server
 from pipelines import candidates
 from pipelines.cli.main import cli
 from pipelines.config import By
 from pipelines.next import NextSummary, next_images
+from tests.labeling.conftest import backend_port as backend_port
+from tests.labeling.conftest import free_port as free_port
+from tests.labeling.conftest import studio_data as studio_data
+from tests.labeling.conftest import studio_server as studio_server
 from tests.pipelines.labeled import answer, collect
 from tests.pipelines.test_prelabel import half_labeled
 
@@ -78,12 +84,11 @@ def test_held_out_answered_copied_and_tasked_images_are_never_chosen(make_worksp
     found = next_images(ws, "horse", count=50)
     assert {row["image"] for row in rows(found)} == set(free)
     assert (found.unlabeled, found.waiting, found.chosen) == (6, 1, 5)
-    assert found.next.endswith("--round next --order next --limit 5")
+    assert found.next.endswith("--round next --order next")
     named = labels.open_round(ws.catalog, "horse", "next", made._asdict() | {"name": "next", "id": made.id + 1})
     labels.plan(ws.catalog, named.id, [labels.Planned(free[0], "ann")])
     more = next_images(ws, "horse", count=50)
     assert more.chosen == 4
-    assert more.next.endswith("--limit 5")  # the round has one already
     free = free[1:]
     again = next_images(ws, "horse", count=50, tasked=True)
     assert {row["image"] for row in rows(again)} >= {waiting, *free}
@@ -175,3 +180,52 @@ def test_hybrid_asks_the_margin_of_two_labels_and_a_committee_of_more() -> None:
     found = candidates.scores("hybrid", members.mean(axis=0), members)
     assert found[0] > 0.3
     assert found[1] == pytest.approx(0)
+
+
+TEAM = """[workspace]
+store = "{store}"
+[train]
+backbone = "classic"
+[label]
+annotators = ["ann", "bob"]
+overlap = 2
+"""
+
+
+@pytest.mark.studio
+@pytest.mark.slow
+def test_the_chosen_pictures_and_only_they_arrive_in_label_studio(
+    make_workspace: Make, studio_server: Server, studio_data: Path
+) -> None:
+    ws = make_workspace(TEAM.format(store=studio_data / "store"))
+    (ws.data / "label-studio").symlink_to(studio_server.folder)
+    left = half_labeled(ws)
+    pushed = CliRunner().invoke(cli, ["next", "horse", "-n", "3", "--push", "--config", str(ws.root / "config.toml")])
+    assert pushed.exit_code == 0, pushed.output
+    chosen = listed(ws, "horse")
+    assert in_studio(ws, studio_server) == {"ann": chosen, "bob": chosen}
+    assert set(chosen) <= left.keys()  # unlabeled pictures of train
+
+    gone = chosen.pop()  # a copy of another one, as it turns out: what comes next is chosen as well
+    pools.write_pass(ws.catalog, {}, 9, "made", [pools.Duplicate(gone, chosen[0], 0, "pixels", "larger")])
+    second = next_images(ws, "horse", count=2, send=True)
+    assert (second.chosen, second.tasks) == (2, 4)
+    more = listed(ws, "horse")
+    assert not set(more) & {gone, *chosen}
+    there = in_studio(ws, studio_server)
+    assert there["ann"] == there["bob"]
+    assert sorted(there["ann"]) == sorted([*chosen, gone, *more])
+
+    waiting = next_images(ws, "horse", count=50, tasked=True, send=True)
+    assert waiting.tasks == 2 * (waiting.chosen - 4)  # four wait already, and get no second task
+    assert set(in_studio(ws, studio_server)["ann"]) <= left.keys()
+    push(ws, "horse")
+    assert not set(in_studio(ws, studio_server)["ann"]) - left.keys()
+
+
+def in_studio(ws: Workspace, server: Server) -> dict[str, list[str]]:
+    """Annotator -> images of the tasks of the round `next` in Label Studio, in the order in which they come."""
+    projects = labels.rounds(ws.catalog, "horse")["next"].projects
+    with server.connect() as studio:
+        found = {name: studio.items(project) for name, project in projects.items()}
+    return {name: sorted(items, key=lambda image: items[image].id or 0) for name, items in found.items()}

@@ -21,6 +21,7 @@ from collector.records import Summary
 from pipelines import notify
 from pipelines.cli.notified import VARIABLE, notified
 from pipelines.cli.output import Output
+from pipelines.finetune.alarms import LOG
 from pipelines.notify import Notifier, Watch, headline, without_paths
 
 SECRET = "T0KEN-of-a-channel"
@@ -97,6 +98,22 @@ def test_warnings_make_it_an_alarm(out: Output, listener: Listener) -> None:
     message = listener.got[-1]
     assert message["state"] == "alarm"
     assert message["text"].startswith("warning: the error falls while the loss rises; see (a path)\nap 0.931")
+
+
+def test_an_alarm_is_told_while_the_run_goes_on(
+    out: Output, listener: Listener, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.quiet = True
+    with notified(out, [listener.url], "train-baseline horse") as tell:
+        LOG.warning("calibration drifts, see /home/jane/x")
+        wait_for(lambda: any(each["state"] == "alarm" for each in listener.got))
+        tell(Trained())
+    alarm, *_, end = [each for each in listener.got if each["state"] != "stalled"]
+    assert (alarm["title"], end["state"]) == ("collect train-baseline horse: alarm", "finished")
+    assert alarm["text"] == "calibration drifts, see (a path)\nit still runs"
+    assert "drifts" not in capsys.readouterr().err
+    LOG.warning("nobody listens any more")
+    assert len([each for each in listener.got if each["state"] == "alarm"]) == 1
 
 
 @pytest.mark.parametrize(

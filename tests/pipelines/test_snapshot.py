@@ -3,11 +3,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from collector.catalog import pools
 from collector.catalog.models import SnapshotRow
@@ -16,10 +18,11 @@ from collector.errors import CollectError, GateNotMet, UsageError
 from collector.intake import take_in
 from collector.records import License, Sighting
 from collector.workspace import Workspace
+from pipelines.cli.main import cli
 from pipelines.manifest import HELD_OUT, Manifest, ManifestRow, find, read_manifest, schema
 from pipelines.snapshot import freeze, snapshot
 from pipelines.snapshots import diff, show, snapshots
-from tests.pipelines.labeled import answer, collect, label_all, settle
+from tests.pipelines.labeled import answer, collect, label_all, settle, stripes
 
 Make = Callable[..., Workspace]
 
@@ -124,6 +127,34 @@ def test_labels_of_one_vendor_are_frozen_only_where_the_unknown_ceiling_is_accep
     assert (made.validation, made.excluded) == (8, {})
     assert read_manifest(ws, find(ws, "horse")).config["min_annotators"] == 1
     assert "human ceiling" in made.warnings[0]
+
+
+def test_a_folder_that_was_imported_is_frozen_without_measuring_what_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("[train]\nbackbone = 'classic'\n")
+    for kind, label in enumerate(("horse", "not-horse")):
+        (tmp_path / "sorted" / label).mkdir(parents=True)
+        for n in range(40):
+            (tmp_path / "sorted" / label / f"{n}.png").write_bytes(stripes(kind, n))
+    given = ["--config", str(tmp_path / "config.toml")]
+    sort = ["--license", "own", "--labels", "folders", "--annotator", "ana"]
+    results = {
+        words[0]: CliRunner().invoke(cli, [*words, *given])
+        for words in (
+            ["import", "horse", str(tmp_path / "sorted"), *sort],
+            ["split", "horse"],
+            ["snapshot", "horse"],
+        )
+    }
+    assert [each.exit_code for each in results.values()][:2] == [0, 0], [each.output for each in results.values()]
+    refused = results["snapshot"].exception
+    assert isinstance(refused, GateNotMet)
+    assert "labeled by two people" in refused.message
+    assert "--accept-ceiling" in refused.hint
+    for words in (["snapshot", "horse", "--accept-shortcut"], ["train-baseline", "horse"]):
+        done = CliRunner().invoke(cli, [*words, "--accept-ceiling", *given])
+        assert done.exit_code == 0, done.output
+    with Workspace.open(tmp_path / "config.toml", environ={}) as ws:
+        assert sum(sum(labels.values()) for labels in find(ws, "horse").counts.values()) == 80
 
 
 def test_a_copy_is_left_out_whatever_its_label(ws: Workspace) -> None:

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file
 
 from collector.catalog import models
 from collector.errors import CollectError, GateNotMet
 from collector.workspace import Workspace
 from pipelines import sweep as module
+from pipelines.cli.main import cli
 from pipelines.snapshot import snapshot
 from pipelines.sweep import sweep
 from pipelines.train import run, train_baseline
+from tests.pipelines import finetuned
 from tests.pipelines.labeled import collect, label_all
 
 Make = Callable[..., Workspace]
@@ -92,3 +96,39 @@ def test_without_a_snapshot_nothing_is_tried(ws: Workspace) -> None:
     collect(ws)
     with pytest.raises(GateNotMet):
         sweep(ws, "horse", trials=2)
+
+
+FINETUNE = "[finetune]\nepochs = 2\nbatch = 8\ncheckpoint_every = 100\n"
+
+
+@pytest.mark.slow
+def test_a_sweep_of_fine_tuning_makes_runs_that_a_second_one_and_train_baseline_share(make_workspace: Make) -> None:
+    ws = make_workspace("[train]\nbackbone = 'tiny'\nweights = 'tiny.safetensors'\nbootstrap = 100\n" + FINETUNE)
+    finetuned.prepare(ws, each=16)
+    first = sweep(ws, "horse", trials=2, finetune=True)
+    assert (first.trials, first.fresh, first.reused, first.failed) == (2, 2, 0, {})
+    assert (first.ranked_by, first.score) == ("ap on validation", first.ap)
+    assert any("the best of 2 runs on validation" in said for said in first.warnings)
+    tuned = {each.run: each.config["finetune"] for each in models.experiments(ws.catalog, "horse")}
+    assert set(tuned) == set(first.table)
+    for name, row in first.table.items():
+        wanted = {key: value for key, value in row["settings"].items() if key != "balanced"}
+        assert wanted.items() <= tuned[name].items()
+    one, other = (load_file(ws.data / "runs" / name / "backbone.safetensors") for name in tuned)
+    assert any((one[name] != other[name]).any() for name in one)
+
+    more = sweep(ws, "horse", trials=3, finetune=True)
+    assert (more.fresh, more.reused) == (1, 2)
+    assert set(first.table) < set(more.table)
+    again = CliRunner().invoke(
+        cli, ["sweep", "horse", "--finetune", "--trials", "3", "--config", str(ws.root / "config.toml")]
+    )
+    assert again.exit_code == 0, again.output
+    assert f"learning_rate {more.settings['learning_rate']}," in again.output
+
+    settings = dict(more.settings)
+    balanced = str(settings.pop("balanced")).lower()
+    told = f"[train]\nbackbone = 'tiny'\nweights = 'tiny.safetensors'\nbootstrap = 100\nbalanced = {balanced}\n"
+    by_hand = make_workspace(told + FINETUNE + "".join(f"{name} = {value}\n" for name, value in settings.items()))
+    found = train_baseline(by_hand, "horse", finetune=True)
+    assert (found.run, found.reused) == (more.best, True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,10 +28,24 @@ HORSE = "n02374451"
 WEIGHTS = SHARED / "models" / "squeezenet1_1-imagenet.pth"
 
 
+@pytest.fixture(scope="module")
+def trained_folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunSummary]:
+    """A workspace with a run; tests work on copies of it."""
+    root = tmp_path_factory.mktemp("trained")
+    (root / "config.toml").touch()
+    with Workspace.open(root / "config.toml", environ={}) as ws:
+        label_all(ws, collect(ws))
+        return root, train_baseline(ws, snapshot(ws, "horse"), backbone="classic")
+
+
 @pytest.fixture
-def trained(ws: Workspace) -> tuple[Workspace, RunSummary]:
-    label_all(ws, collect(ws))
-    return ws, train_baseline(ws, snapshot(ws, "horse"), backbone="classic")
+def trained(
+    trained_folder: tuple[Path, RunSummary], make_workspace: Make, tmp_path: Path
+) -> tuple[Workspace, RunSummary]:
+    """A workspace of the test's own, and the run in it."""
+    root, run = trained_folder
+    shutil.copytree(root, tmp_path / "ws")
+    return make_workspace(), replace(run, path=run.path.replace(str(root), str(tmp_path / "ws")))
 
 
 def test_a_run_learns_what_can_be_told_apart(trained: tuple[Workspace, RunSummary]) -> None:
