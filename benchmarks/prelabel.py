@@ -141,7 +141,7 @@ def set_scene(scene: Path, asked: argparse.Namespace) -> int:
         if network == "squeezenet1_1" and asked.weights.is_file():
             path.write_bytes(asked.weights.read_bytes())
         else:
-            torch.save(torchvision.models.get_model(network, weights=None).state_dict(), path)
+            torch.save(drawn(network, sorted(asked.pictures.iterdir())[:32]).state_dict(), path)
     for folder in ("ws", "originals/all", "previews/all"):
         (scene / folder).mkdir(parents=True)
     (scene / "ws" / "config.toml").touch()
@@ -166,6 +166,20 @@ def set_scene(scene: Path, asked: argparse.Namespace) -> int:
         places = dict(zip(packed, ws.store.put_previews(list(packed.values())), strict=True))
         (scene / "places.json").write_text(json.dumps(places))
     return count
+
+
+def drawn(network: str, paths: list[Path]) -> Any:
+    """A network with random weights whose layers have seen pictures: without, its answers would hardly differ."""
+    model = torchvision.models.get_model(network, weights=None)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = None  # the mean over all that it sees
+    preset = torchvision.models.get_model_weights(network).DEFAULT.transforms(antialias=True)
+    last = [layer for layer in model.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))][-1]
+    with torch.no_grad():
+        last.weight *= 100
+        model.train()(torch.stack([preset(Image.open(path).convert("RGB")) for path in paths]))
+    return model
 
 
 def child(who: str, network: str, source: str, scene: Path) -> dict[str, float]:
