@@ -1,7 +1,7 @@
 """A tiny network and a workspace to fine-tune it in; as a program, a training that somebody may kill.
 
 `python -m tests.pipelines.finetuned WORKSPACE KILLS` trains once, and again in children that it kills with SIGKILL
-after a random while, until that has happened so often; the last child may end.
+after a random number of steps and a random while, until that has happened so often; the last child may end.
 """
 
 from __future__ import annotations
@@ -98,6 +98,11 @@ def tensors(tuned: Tuned) -> dict[str, Tensor]:
     return load_file(tuned.backbone.weights) | head
 
 
+def newest(run: Path) -> int:
+    """The step of the last checkpoint of a run."""
+    return max((int(path.name[:8]) for path in (run / "checkpoints").glob("*.ckpt")), default=0)
+
+
 def main(folder: str, kills: int) -> None:
     """Train run `whole-long`; kill run `killed` so often, and let it end. Prints how far each child got, in steps."""
     torch.set_num_threads(1)
@@ -106,6 +111,7 @@ def main(folder: str, kills: int) -> None:
     with Workspace.open(config, environ={}) as ws:
         tune(ws, "whole-long", LONG)
     runs = Path(folder) / ".collect" / "runs"
+    done = 0
     while kills >= 0:
         child = os.fork()
         if child == 0:
@@ -113,10 +119,13 @@ def main(folder: str, kills: int) -> None:
                 tune(ws, "killed", LONG)
             os._exit(0)
         if kills:
-            time.sleep(random.uniform(0.1, 0.6))
+            goal = done + random.randint(0, 2)
+            while newest(runs / "killed") < goal:
+                time.sleep(0.002)
+            time.sleep(random.uniform(0, 0.05))
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        done = max((int(path.name[:8]) for path in (runs / "killed" / "checkpoints").glob("*.ckpt")), default=0)
+        done = newest(runs / "killed")
         print(os.waitstatus_to_exitcode(status), done, flush=True)  # noqa: T201
         kills -= 1
 
