@@ -175,7 +175,7 @@ def page(arguments: argparse.Namespace) -> str:
     names = ", ".join(f"{each} {version(each)}" for each in ("numpy", "scikit-learn"))
     python = platform.python_version()
     lines += [f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {python}; {names}.", ""]
-    lines += [f"Command: `uv run python benchmarks/head.py {' '.join(sys.argv[1:])}`".replace(" `", "`"), ""]
+    lines += [f"Command: `{' '.join(['uv run python benchmarks/head.py', *sys.argv[1:]])}`", ""]
     if arguments.imagen:
         matrix, files = pictures(arguments.weights, arguments.horses, arguments.imagen)
         lines += [

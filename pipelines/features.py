@@ -287,7 +287,7 @@ def _texts(images: Sequence[str]) -> pa.StringArray:
 
 def _keep(folder: Path, images: list[str], parts: list[Half]) -> tuple[list[str], Half]:
     """Make a shard durable."""
-    vectors = np.concatenate(parts)
+    vectors = np.ascontiguousarray(np.concatenate(parts))
     # From buffers: of a NumPy array pyarrow asks whether it is pandas', and imports pandas for that, half a second.
     flat = pa.Array.from_buffers(pa.float16(), vectors.size, [None, pa.py_buffer(vectors)])
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
