@@ -1,7 +1,6 @@
 """From a JPEG on disk to a durable row: ours beside the stock loops of torchvision and timm. The target of issue 6.
 
     uv run python benchmarks/prelabel.py [--pictures DIR --number 400 --rounds 5] [--weights FILE] [--out FILE]
-    uv run python benchmarks/prelabel.py --rows 1000000          memory: that many rows from cached features
 
 Same weights, same transform, same two cores, each contestant in a process of its own, in turns. The clock runs from
 the first picture to the last durable row; building the network (and, once for a workspace, exporting it) stands beside
@@ -18,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import json
 import os
 import platform
@@ -41,7 +39,7 @@ from PIL import Image
 
 from collector.catalog import images as image_rows
 from collector.catalog import models
-from collector.catalog.models import Experiment, SnapshotRow
+from collector.catalog.models import Experiment
 from collector.decoding import PREVIEW_SIDE
 from collector.intake import take_in
 from collector.records import Kept, License, Sighting
@@ -49,7 +47,7 @@ from collector.workspace import Workspace
 from pipelines import engine, features
 from pipelines.backbones import TorchBackbone, load_backbone
 from pipelines.engine import Runtime
-from pipelines.predict import HEAD, Head, Model, judged, model_run
+from pipelines.predict import Head, Model, judged, model_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -68,7 +66,6 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     parser.add_argument("--number", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs=4, metavar=("WHO", "NETWORK", "FROM", "SCENE"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -77,7 +74,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="collect-prelabel-") as name:
         scene = Path(name)
-        lines = memory(scene, asked.rows) if asked.rows else speed(scene, asked)
+        lines = speed(scene, asked)
     print("\n".join(lines))
     if asked.out:
         asked.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -348,93 +345,6 @@ def gate(scene: Path, network: str) -> str:
             f"{name}: top-1 equal on {100 * same:.2f} % of {len(paths)}, max |dp| {np.abs(found - expected).max():.1e}"
         )
     return f"Gate (99.9 %): {'; '.join(told)}."
-
-
-def memory(scene: Path, rows: int) -> list[str]:
-    """Peak memory of `collect prelabel` over `rows` images whose features are cached, in a fresh process."""
-    from pyarrow import FixedSizeListArray, array, table
-    from pyarrow import parquet as pq
-
-    network = NETWORKS[0]
-    torch.manual_seed(0)
-    weights = scene / f"{network}.pth"
-    torch.save(torchvision.models.get_model(network, weights=None).state_dict(), weights)
-    (scene / "ws").mkdir()
-    (scene / "ws" / "config.toml").touch()
-    backbone = load_backbone(network, weights)
-    rng = np.random.default_rng(0)
-    with Workspace.open(scene / "ws" / "config.toml", environ={}) as ws:
-        ws.concept("things", create=True)
-        folder = features.folder_of(ws, backbone)
-        folder.mkdir(parents=True)
-        for start in range(0, rows, 8192):
-            names = [hashlib.sha256(str(k).encode()).hexdigest() for k in range(start, min(start + 8192, rows))]
-            insert(ws, names)
-            vectors = rng.random((len(names), backbone.dimension), dtype=np.float32).astype(np.float16)
-            column = FixedSizeListArray.from_arrays(array(vectors.ravel()), backbone.dimension)
-            pq.write_table(
-                table({"image": names, "vector": column}), folder / f"{start:08}.parquet", compression="zstd"
-            )
-        models.put_snapshot(ws.catalog, SnapshotRow("0" * 64, "things", "", {}, {}, ""))
-        config = {"backbone": network, "weights": str(weights), "weights_digest": backbone.weights_digest}
-        run_ = Experiment("0123456789abcdef", "things", "0" * 64, "running", config, None, "runs/made", "", None)
-        models.start_experiment(ws.catalog, run_)
-        models.finish_experiment(ws.catalog, run_.run, {})
-        Head(
-            ("things", "not-things"), rng.normal(size=(2, 512)) / 9, np.zeros(2), np.full(512, 0.5), np.ones(512)
-        ).save(ws.data / "runs" / "made" / HEAD)
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", MEASURED, str(scene / "ws")]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
-    found = json.loads(done.stdout.splitlines()[-1])
-    verdict = "met" if found["peak_gb"] < 2 else "missed"
-    return [
-        f"{found['rows']} rows from cached features of {backbone.dimension} values in {found['seconds']:.0f} s: "
-        f"peak memory {found['peak_gb']:.2f} GB (target 2 GB: {verdict}),",
-        f"of which {found['start_gb']:.2f} GB before it began; "
-        f"PyTorch was {'imported' if found['torch'] else 'not needed'}.",
-    ]
-
-
-def insert(ws: Workspace, names: list[str]) -> None:
-    """Images of the train part of a pool, as the earlier steps would have written them."""
-    import sqlalchemy as sa
-
-    from collector.catalog.tables import image, pool, split
-
-    plain = {"bytes": 1, "width": 1, "height": 1, "format": "JPEG", "mode": "RGB", "frames": 1, "orientation": 1}
-    pooled = {"concept": "things", "label": "things", "role": "positive", "tier": "given", "reason": "made"}
-    with ws.catalog.write() as connection:
-        connection.execute(sa.insert(image), [{"id": name, **plain, "added_at": ""} for name in names])
-        connection.execute(sa.insert(pool), [{"image": name, **pooled, "checks": {}, "added_at": ""} for name in names])
-        frozen = {"concept": "things", "name": "train", "rule": "made", "frozen_at": ""}
-        connection.execute(sa.insert(split), [{"image": name, **frozen} for name in names])
-
-
-MEASURED = """
-import json, sys, time
-from contextlib import suppress
-from pathlib import Path
-from collector.catalog import models
-from collector.errors import ServiceDown
-from collector.workspace import Workspace
-from pipelines.prelabel import prelabel
-
-def peak():  # not ru_maxrss, which a process inherits from the one that started it
-    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1e6
-
-with Workspace.open(Path(sys.argv[1]) / "config.toml", environ={}) as ws:
-    before, started = peak(), time.perf_counter()
-    with suppress(ServiceDown):
-        prelabel(ws, "things")
-    found = {"seconds": time.perf_counter() - started, "peak_gb": peak(), "start_gb": before}
-    rows = sum(1 for _ in models.said(ws.catalog, "squeezenet1_1-01234567", "things"))
-    print(json.dumps({**found, "rows": rows, "torch": "torch" in sys.modules}))
-"""
-"""`prelabel` up to where Label Studio would be told, in a process that has not imported PyTorch; prints JSON."""
 
 
 if __name__ == "__main__":
