@@ -216,33 +216,40 @@ class Studio:
         self._call("PATCH", f"/api/projects/{project}/", json=fields)
 
     def connect_backend(self, project: int, url: str, model_version: str, sign_in: tuple[str, str]) -> None:
-        """Let the live backend at `url` propose in a project; one that we connected before becomes this one.
+        """Let the live backend at `url` propose in a project, in place of those that we connected before.
 
         Its title is the model version: Label Studio shows the predictions of the version that a project names, and asks
         the backend whose title a project names. The webhook that it makes unasked, which would send every answer
         anybody gives to `url`, without the password and also after the backend is gone, is removed.
+
+        The row is a new one each time, because whoever looks at the list of backends makes Label Studio write all rows
+        back as they were before it asked each of them (1.23.2, `MLBackend.update_state`): a change would be undone. A
+        removed row may come back that way; nobody asks it, and `disconnect_backend` ends it.
         """
         user, password = sign_in
         row = {"project": project, "url": url, "title": model_version, "description": BACKEND, "is_interactive": False}
         row |= {"auth_method": "BASIC_AUTH", "basic_auth_user": user, "basic_auth_pass": password}
-        there = self._our_backends(project)
-        if there:
-            self._call("PATCH", f"/api/ml/{there[0]['id']}", json=row)
-        else:
-            self._call("POST", "/api/ml/", json=row)
-        for hook in self._call("GET", "/api/webhooks/", params={"project": project}):
-            if hook["url"] == f"{url}/webhook":
-                self._call("DELETE", f"/api/webhooks/{hook['id']}/", missing=True)
+        before = self._our_backends(project)
+        self._call("POST", "/api/ml/", json=row)
+        self._end_webhooks(project, url)
+        for old in before:
+            self._call("DELETE", f"/api/ml/{old['id']}", missing=True)
         self.show_version(project, model_version)
 
     def disconnect_backend(self, project: int) -> None:
         """Take our live backend out of a project; what it proposed stays, and is shown as any other proposal."""
         for row in self._our_backends(project):
             self._call("DELETE", f"/api/ml/{row['id']}", missing=True)
+            self._end_webhooks(project, row["url"])  # a row that came back brought another
             versions = self._call("GET", f"/api/projects/{project}/model-versions/", params={"extended": "true"})
             there = [each["model_version"] for each in versions["static"]]  # the newest first
             if there:
                 self.show_version(project, row["title"] if row["title"] in there else there[0])
+
+    def _end_webhooks(self, project: int, url: str) -> None:
+        for hook in self._call("GET", "/api/webhooks/", params={"project": project}):
+            if hook["url"] == f"{url}/webhook":
+                self._call("DELETE", f"/api/webhooks/{hook['id']}/", missing=True)
 
     def _our_backends(self, project: int) -> list[dict[str, Any]]:
         rows = self._call("GET", "/api/ml/", params={"project": project}, missing=True) or []

@@ -6,7 +6,9 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,13 @@ import pytest
 from collector.catalog import labels as rows
 from collector.errors import CollectError, GateNotMet
 from collector.workspace import Workspace
+from labeling.backend import USER
 from labeling.projects import HOLDOUT, POOL
 from labeling.pull import pull
 from labeling.push import push
 from labeling.server import Server
 from labeling.studio import Studio
-from pipelines.backend import serving
+from pipelines.backend import Live, serving
 from tests.labeling.conftest import backend_port as backend_port
 from tests.labeling.conftest import free_port as free_port
 from tests.labeling.conftest import studio_data as studio_data
@@ -64,6 +67,11 @@ def backends(studio: Studio, project: int) -> tuple[list[str], list[str]]:
     return [each["title"] for each in connected], [each["url"] for each in hooks]
 
 
+def shown(studio: Studio, project: int) -> str:
+    """The model version whose proposals a project shows."""
+    return str(studio._call("GET", f"/api/projects/{project}/")["model_version"])
+
+
 @pytest.mark.studio
 @pytest.mark.slow
 def test_people_see_live_proposals_the_model_learns_and_takes_its_leave(
@@ -99,9 +107,9 @@ def test_people_see_live_proposals_the_model_learns_and_takes_its_leave(
 
             backend = ann._call("GET", "/api/ml/", params={"project": pool})[0]["id"]
             ann._call("POST", f"/api/ml/{backend}/train", json={})
-            until(lambda: backends(ann, pool)[0] != [live.model_version])
-            [learned], hooks = backends(ann, pool)
-            assert hooks == []
+            until(lambda: shown(ann, pool) != live.model_version)
+            learned = shown(ann, pool)
+            assert backends(ann, pool) == ([learned], [])
             assert learned.startswith("squeezenet1_1-")
             later = ann.next_item(pool)
             assert later
@@ -117,6 +125,45 @@ def test_people_see_live_proposals_the_model_learns_and_takes_its_leave(
     judged = ws.catalog.frame("predictions")
     assert set(judged["model_run"]) == {live.model_version, learned}
     assert set(judged["image"]) <= set(train)
+
+
+@pytest.mark.studio
+@pytest.mark.slow
+def test_whoever_looks_at_the_list_of_backends_meanwhile_takes_no_new_model_away(
+    team: Workspace, studio_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = team
+    asked, changed = threading.Event(), threading.Event()
+    suits = Live.suits
+
+    def waiting(self: Live, page: str) -> bool:
+        """The first question, that of who looks at the list, is answered when the model has changed."""
+        if started and not asked.is_set():
+            asked.set()
+            changed.wait(10)
+        return suits(self, page)
+
+    started: list[str] = []
+    monkeypatch.setattr(Live, "suits", waiting)
+    monkeypatch.setattr("pipelines.backend.secrets.token_urlsafe", lambda _: "password")
+    collect(ws, each=4)
+    push(ws, "horse", overlap=1)
+    pool = rows.rounds(ws.catalog, "horse")[POOL].projects["ann"]
+    with serving(ws, "horse"), studio_server.connect() as studio, studio_server.connect("ann") as ann:
+        [there] = studio._call("GET", "/api/ml/", params={"project": pool})
+        with ThreadPoolExecutor(1) as person:
+            started.append("the list")
+            looking = person.submit(backends, ann, pool)
+            try:
+                assert asked.wait(30)
+                studio.connect_backend(pool, there["url"], "another-model", (USER, "password"))
+            finally:
+                changed.set()
+            looking.result()
+        assert "another-model" in backends(ann, pool)[0]
+        assert shown(ann, pool) == "another-model"
+    with studio_server.connect() as studio:
+        assert backends(studio, pool) == ([], [])
 
 
 @contextmanager
