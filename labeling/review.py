@@ -122,12 +122,23 @@ def agreement(
     )
 
 
-def settle_first(ws: Workspace, concept: Concept) -> None:
-    """Write the consensus rows of a concept that has none, as `agreement` does, and measure nothing."""
+def settle_first(ws: Workspace, concept: Concept) -> tuple[str, ...]:
+    """Write the consensus rows of a concept that has none, as `agreement` does, and measure nothing.
+
+    Where there are some, a sentence if answers have come since that they do not hold.
+    """
     if consensus_rows.is_empty(ws.catalog, concept.name):
         found = votes.read(ws, concept)
         rows = settle(found.answers, ws.section(AgreementConfig).method)
         consensus_rows.settle(ws.catalog, concept.name, _arbitrated(rows, found))
+        return ()
+    if not consensus_rows.may_lag(ws.catalog, concept.name):
+        return ()
+    held = {row.image: row.votes for row in consensus_rows.settled(ws.catalog, concept.name)}
+    given = {row.image: row.votes for row in settle(votes.read(ws, concept).answers)}
+    late = sum(held.get(image) != given.get(image) for image in held.keys() | given.keys())
+    said = f"{late} images have newer answers than `collect agreement` settled: they count as settled until it is run"
+    return (said,) if late else ()
 
 
 def spelled(alpha: Estimate) -> str:

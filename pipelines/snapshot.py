@@ -105,7 +105,7 @@ def snapshot(  # one for each option of the command
     config = _config(ws, filters)
     _check_name(name)
     ws.progress("reading labels", 0, None)
-    settle_first(ws, described)  # of imported labels, say, which nobody has to agree on
+    late = settle_first(ws, described)  # of imported labels, say, which nobody has to agree on
     with record.reading(ws.catalog) as read:
         ballots = [json.loads(text) for text in read(record.ballots(described.name))["votes"].to_pylist()]
         told = require_agreement(ws, described.name, accept=accept_ceiling) if ballots else ()
@@ -136,7 +136,8 @@ def snapshot(  # one for each option of the command
         changed=changed,
         next="collect train-baseline",
         errata=len(numbers),
-        warnings=told
+        warnings=late
+        + told
         + _open_errata(ws, described.name)
         + _warnings(unlicensed, excluded)
         + shortcuts.warnings(ws, shortcut),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from collector.catalog.database import Catalog, now
-from collector.catalog.tables import consensus
+from collector.catalog.tables import annotation, consensus
 
 _VALUES = (consensus.c.image, consensus.c.label, consensus.c.confidence, consensus.c.method, consensus.c.votes)
 
@@ -37,6 +37,20 @@ def is_empty(catalog: Catalog, concept: str) -> bool:
     with catalog.read() as connection:
         query = sa.select(consensus.c.image).where(consensus.c.concept == concept).limit(1)
         return connection.execute(query).first() is None
+
+
+def may_lag(catalog: Catalog, concept: str) -> bool:
+    """Whether an answer was seen after the newest row was settled; the row may say the same all the same."""
+    newest = (
+        sa.select(annotation.c.seen_at)
+        .where(annotation.c.concept == concept)
+        .order_by(annotation.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    last = sa.select(sa.func.max(consensus.c.settled_at)).where(consensus.c.concept == concept).scalar_subquery()
+    with catalog.read() as connection:
+        return bool(connection.execute(sa.select(newest >= last)).scalar())
 
 
 def settle(catalog: Catalog, concept: str, rows: Iterable[Settled]) -> int:

@@ -18,6 +18,7 @@ from collector.errors import CollectError, GateNotMet, UsageError
 from collector.intake import take_in
 from collector.records import License, Sighting
 from collector.workspace import Workspace
+from labeling.review import agreement
 from pipelines.cli.main import cli
 from pipelines.manifest import HELD_OUT, Manifest, ManifestRow, find, read_manifest, schema
 from pipelines.snapshot import freeze, snapshot
@@ -127,6 +128,21 @@ def test_labels_of_one_vendor_are_frozen_only_where_the_unknown_ceiling_is_accep
     assert (made.validation, made.excluded) == (8, {})
     assert read_manifest(ws, find(ws, "horse")).config["min_annotators"] == 1
     assert "human ceiling" in made.warnings[0]
+
+
+def test_answers_that_came_after_the_last_agreement_are_told(ws: Workspace) -> None:
+    found = collect(ws)
+    label_all(ws, found)
+    agreement(ws, "horse")
+    assert not any("newer answers" in said for said in snapshot(ws, "horse").warnings)
+    image, (label, _) = next(iter(found.items()))
+    answer(ws, {image: label}, ["cem"])
+    later = snapshot(ws, "horse")
+    assert any(said.startswith("1 images have newer answers") for said in later.warnings)
+    agreement(ws, "horse")
+    settled = snapshot(ws, "horse")
+    assert settled.digest != later.digest  # three votes are not two
+    assert not any("newer answers" in said for said in settled.warnings)
 
 
 def test_a_folder_that_was_imported_is_frozen_without_measuring_what_cannot_be(tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_horses_are_told_from_other_photographs(ws: Workspace) -> None:
     concept = ws.concept("horse", create=True)
     truth = {}
     for folder, label in (("horses", "horse"), ("imagen", "not-horse")):
-        for path in sorted((SHARED / "data" / folder).glob("*.jpg")):
+        for path in sorted((SHARED / "data" / folder).glob("*.jpg"))[::2]:
             seen = Sighting(folder, path.name, path.name, License("unlicensed"), "horse", label)
             outcome = take_in(ws, path.read_bytes(), seen)
             if isinstance(outcome, Kept) and not path.name.startswith(HORSE):
