@@ -97,6 +97,19 @@ def folder_of(ws: Workspace, backbone: Backbone) -> Path:
     return ws.data / "features" / f"{backbone.weights_digest[:16]}-{backbone.transform_digest[:16]}"
 
 
+def folders(ws: Workspace) -> list[Path]:
+    """Where features of any backbone lie."""
+    return sorted(each for each in (ws.data / "features").glob("*") if each.is_dir())
+
+
+def shards(folder: Path) -> Iterator[tuple[Ids, Half]]:
+    """All that is in the cache of a backbone, a shard at a time: ids, (images, dimension)."""
+    for path in sorted(folder.glob("*.parquet")):
+        names = _column(path)
+        if len(names) and (vectors := _vectors(path)) is not None:
+            yield names, vectors
+
+
 def known(folder: Path) -> set[str]:
     """The images whose features are in the cache."""
     found: set[str] = set()
@@ -105,7 +118,7 @@ def known(folder: Path) -> set[str]:
     return found
 
 
-def read(folder: Path, images: Sequence[str], dimension: int) -> NDArray[np.float32]:
+def read(folder: Path, images: Sequence[str] | Ids, dimension: int) -> NDArray[np.float32]:
     """Cached vectors in the order of `images`, NaN for those that are not there; one shard in memory at a time."""
     wanted, place = np.unique(_names(images), return_inverse=True)
     matrix = np.full((len(wanted), dimension), np.nan, dtype=np.float32)
@@ -132,8 +145,8 @@ def _column(path: Path) -> Ids:
         return _names([])
 
 
-def _vectors(path: Path, dimension: int) -> Half | None:
-    """The vectors of a shard, (images, dimension); None where it is damaged."""
+def _vectors(path: Path, dimension: int = -1) -> Half | None:
+    """The vectors of a shard, (images, dimension), whatever it is if none is given; None where it is damaged."""
     try:
         column = pq.read_table(path, columns=["vector"], page_checksum_verification=True)["vector"]
         flat: Half = column.combine_chunks().flatten().to_numpy()

@@ -12,7 +12,7 @@ import math
 import shlex
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from collector.intake import fill_fingerprints
 from collector.records import Concept, Summary
 from collector.splits import SplitsConfig, position, require_untouched
 from collector.workspace import Workspace
+from pipelines.features import ID, Ids, folders, known, read, shards
 from pipelines.manifest import HELD_OUT, SPLITS, Manifest
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ UNLIKE, FAR = 0.2, 0.25  # PSI
 FEATURES = ("source", "license", "size", "embedding")
 SIZES = 10  # bins of equal numbers of images
 KINDS = 16  # bins of the embedding: the nearest of so many images of the pool
+COVERED = 0.9  # of each split must have vectors: then these stand for the embedding, not the 256-bit hash
+NOWHERE = -1  # the bin of an image that a feature says nothing of: it is left out there
 DRAWS = 10_000  # random draws behind what chance gives
 BY_CHANCE = 0.01  # how often chance alone raises an alarm, over all splits and features together
 TINY = 20  # images: fewer in a pool, or in a split, measure nothing
@@ -47,7 +50,8 @@ class SplitSummary(Summary):
     """Images of the pool by split, `drawn` of them just now; `rules` by which they were drawn -> images.
 
     `psi` is split -> feature -> how unlike the pool it is, `psi_by_chance` what it must exceed to be more than chance;
-    None where a split is empty.
+    None where a split is empty. `embedding` says by what: vectors, where nearly all images have some of one network (as
+    after training and prelabel), or the hash of their looks.
     """
 
     concept: str
@@ -60,6 +64,7 @@ class SplitSummary(Summary):
     rules: dict[str, int]
     psi: dict[str, dict[str, float | None]]
     psi_by_chance: dict[str, dict[str, float | None]]
+    embedding: str
 
 
 def split(ws: Workspace, concept: str | None = None) -> SplitSummary:
@@ -88,6 +93,7 @@ def split(ws: Workspace, concept: str | None = None) -> SplitSummary:
         rules=dict(sorted(Counter(frame["rule"]).items())),
         psi=psi,
         psi_by_chance=chance,
+        embedding=str(frame.attrs["embedding"]),
         next=f"collect label push {name}",
         warnings=(*_sizes(ws, counts, len(home)), *_alarms(psi, chance)),
     )
@@ -112,8 +118,10 @@ def _unlikeness(frame: pd.DataFrame, seed: int) -> tuple[Psi, Psi]:
 def unlike(bins: Ints, inside: NDArray[np.bool_], seed: int) -> tuple[float | None, float | None]:
     """PSI of some images against all of them, and what it must exceed to be more than chance; None without images.
 
-    `bins` numbers the bin of each image. Half an image is added to each bin on both sides, so that empty ones count.
+    `bins` numbers the bin of each image, or is `NOWHERE`. Half an image is added to each bin on both sides, so that
+    empty ones count.
     """
+    bins, inside = bins[bins != NOWHERE], inside[bins != NOWHERE]
     if not inside.any():
         return None, None
     codes = np.unique(bins, return_inverse=True)[1]
@@ -146,20 +154,42 @@ def _members(ws: Workspace, about: Concept, home: dict[str, str]) -> pd.DataFram
     side = np.sqrt(frame["width"].to_numpy() * frame["height"].to_numpy())
     edges = np.unique(np.quantile(side, np.linspace(0, 1, SIZES + 1)[1:-1]))
     frame["size"] = np.searchsorted(edges, side, side="left")
-    frame["embedding"] = _nearest(frame["print"].fillna("").tolist(), [str(each) for each in frame["image"]], ws.seed)
+    turn = np.argsort([position(f"{ws.seed}:kinds:{image}") for image in frame["image"]], kind="stable")
+    near = _near_by_vectors(ws, frame["image"].to_numpy().astype(ID), frame["split"].to_numpy(), turn)
+    frame.attrs["embedding"] = "hash" if near is None else "vectors"
+    frame["embedding"] = _near_by_hash(frame["print"].fillna("").to_numpy(), turn) if near is None else near
     return frame
 
 
-def _nearest(prints: list[str], images: list[str], seed: int) -> Ints:
-    """Which of `KINDS` images of the pool, drawn by a keyed hash, each looks most like, by the 256-bit hash."""
-    has = np.array([bool(text) for text in prints])
-    if not has.any():
-        return np.zeros(len(prints), np.int64)
-    words = np.frombuffer(bytes.fromhex("".join(filter(None, prints))), np.uint64).reshape(int(has.sum()), -1)
-    order = np.argsort([position(f"{seed}:kinds:{image}") for image, there in zip(images, has, strict=True) if there])
-    far = np.stack([np.bitwise_count(words ^ words[pivot]).sum(axis=1) for pivot in order[:KINDS]])
-    found = np.full(len(prints), len(far), np.int64)  # one more bin for those without a fingerprint
-    found[has] = far.argmin(axis=0)
+def _near_by_vectors(ws: Workspace, images: Ids, home: NDArray[Any], turn: Ints) -> Ints | None:
+    """Which of `KINDS` images, the first in `turn` with a vector, each is nearest to, by the angle between vectors.
+
+    Of the backbone with the most of these images (sorted) in the cache; None where a split has too few.
+    """
+    covered = {folder: np.isin(images, np.array(sorted(known(folder)), dtype=ID)) for folder in folders(ws)}
+    folder = max(covered, key=lambda each: int(covered[each].sum()), default=None)
+    if folder is None or any(covered[folder][home == name].mean() < COVERED for name in set(home)):
+        return None
+    pivots = turn[covered[folder][turn]][:KINDS]
+    axes = read(folder, images[pivots], next(shards(folder))[1].shape[1])
+    axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12)
+    near = np.full(len(images), NOWHERE, dtype=np.int64)
+    for names, vectors in shards(folder):
+        at = np.minimum(np.searchsorted(images, names), len(images) - 1)
+        ours = images[at] == names
+        near[at[ours]] = (vectors[ours].astype(np.float32) @ axes.T).argmax(axis=1)
+    return near
+
+
+def _near_by_hash(prints: NDArray[Any], turn: Ints) -> Ints:
+    """Which of `KINDS` images, the first in `turn`, each looks most like, by the 256-bit hash."""
+    has = prints != ""
+    found = np.full(len(prints), NOWHERE, np.int64)
+    if has.any():
+        words = np.frombuffer(bytes.fromhex("".join(prints[has])), np.uint64).reshape(int(has.sum()), -1)
+        row = np.cumsum(has) - 1  # of an image among those with a hash
+        pivots = row[turn[has[turn]][:KINDS]]
+        found[has] = np.stack([np.bitwise_count(words ^ words[each]).sum(axis=1) for each in pivots]).argmin(axis=0)
     return found
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from collector.catalog import pools
 from collector.errors import CollectError, GateNotMet
+from collector.splits import position
 from collector.workspace import Workspace
+from pipelines.backbones import load_backbone
+from pipelines.features import features
 from pipelines.manifest import HELD_OUT, Manifest, ManifestRow, schema
 from pipelines.split import FEATURES, require_held_out, split, unlike
 from tests.conftest import jpeg
@@ -43,6 +46,25 @@ def test_a_picked_test_split_is_refused_with_its_images_and_an_empty_pool_names_
         connection.exec_driver_sql(f"update split set name = 'test', rule = 'chosen' where image = '{picked}'")
     with pytest.raises(CollectError, match=picked[:12]):
         split(ws, "horse")
+
+
+def test_the_embedding_is_that_of_a_network_where_its_vectors_are_there(ws: Workspace) -> None:
+    take(ws, [jpeg(seed, (160, 120)) for seed in range(60)], "horse")
+    by_looks = split(ws, "horse")
+    home = pools.splits(ws.catalog, "horse")
+    images = sorted(home)
+    backbone = load_backbone("classic")
+    features(ws, [image for image in images if home[image] != "test"], backbone)
+    assert (by_looks.embedding, split(ws, "horse").embedding) == ("hash", "hash")  # the test split has none
+    vectors = features(ws, images, backbone)
+    by_vectors = split(ws, "horse")
+    assert by_vectors.embedding == "vectors"
+    assert not [said for said in by_vectors.warnings if "PSI" in said]
+    turn = sorted(range(60), key=lambda n: position(f"{ws.seed}:kinds:{images[n]}"))[:16]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    bins = (unit @ unit[turn].T).argmax(axis=1)
+    held = np.array([home[image] == "validation" for image in images])
+    assert by_vectors.psi["validation"]["embedding"] == unlike(bins, held, ws.seed)[0]
 
 
 def test_chance_rarely_alarms_however_small_the_split_and_a_biased_one_does() -> None:
