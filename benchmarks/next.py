@@ -5,8 +5,9 @@
 A person is played: from a few random labels on, the head of the product learns, a method of the product chooses the
 next batch, its true labels come in, and average precision is measured on pictures that are never chosen from. All
 methods of a seed begin with the same labels and are measured on the same pictures. The pictures are real: horses and
-200 other classes of ../shared, seen by SqueezeNet 1.1; their features are computed once and kept in the temporary
-folder. `--features` takes another set: arrays `matrix` (images, dimension) and `labels` (images,).
+200 other classes of ../shared, seen by SqueezeNet 1.1, whose features are computed once and kept in the temporary
+folder, and the digits of scikit-learn. `--features` takes another set: arrays `matrix` (images, dimension) and `labels`
+(images,).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from importlib import resources
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +43,15 @@ GROUPS = (
     "clothing", "kitchen_appliance", "tool", "vegetable",
 )  # fmt: skip
 
+Curve = list[tuple[int, float]]  # labels, AP
+
 
 @dataclass(frozen=True)
 class Task:
     """Features, true labels (the last one is the background), the pool, the pictures to measure on, their weights.
 
-    `noise` is the share of wrong answers of the played person. Weights give test positives the prevalence of the pool.
+    `noise` is the share of wrong answers of the played person, `known` the pictures of the concept that are labeled
+    before the random ones. Weights give test positives the prevalence of the pool.
     """
 
     matrix: np.ndarray
@@ -54,6 +60,7 @@ class Task:
     test: np.ndarray
     weight: np.ndarray
     noise: float = 0.0
+    known: int = 0
 
     @property
     def labels(self) -> int:
@@ -119,6 +126,15 @@ def rare_horses(share: float, noise: float = 0.0) -> Callable[[np.random.Generat
     return make
 
 
+def one_of(matrix: np.ndarray, truth: np.ndarray) -> Callable[[np.random.Generator], Task]:
+    """A label that is drawn, against all others; three of its pictures are known, as whoever seeks it has some."""
+
+    def make(rng: np.random.Generator) -> Task:
+        return replace(halves(matrix, np.where(truth == rng.integers(truth.max() + 1), 0, 1), rng), known=3)
+
+    return make
+
+
 def imagen(wnids: np.ndarray) -> np.ndarray:
     """Which pictures are of imagen."""
     return np.arange(len(wnids)) >= len(list((SHARED / "data/horses").glob("*.jpg")))
@@ -153,6 +169,14 @@ def many_classes(rng: np.random.Generator) -> Task:
     return halves(matrix[inside], np.unique(wnids[inside], return_inverse=True)[1], rng)
 
 
+def digits(rng: np.random.Generator) -> Task:
+    """Scanned digits of scikit-learn, 180 each, their 64 gray values as features."""
+    from sklearn.datasets import load_digits
+
+    matrix, truth = load_digits(return_X_y=True)
+    return halves(matrix.astype(np.float32), truth, rng)
+
+
 TASKS: dict[str, tuple[Callable[[np.random.Generator], Task], int, int, int]] = {
     # name: how to make it, labels at the beginning, labels in a batch, labels at the end
     "horse, 25 % of the pool": (rare_horses(0.25), 10, 10, 100),
@@ -161,7 +185,8 @@ TASKS: dict[str, tuple[Callable[[np.random.Generator], Task], int, int, int]] = 
     "horse, 5 %, 10 % of answers wrong": (rare_horses(0.05, noise=0.1), 20, 20, 200),
     "insect, 2.5 %": (concept("insect"), 20, 20, 200),
     "12 kinds and a background": (groups, 20, 20, 240),
-    "50 classes, 3 pictures each": (many_classes, 30, 15, 105),
+    "50 classes, 3 pictures each": (many_classes, 30, 25, 105),
+    "10 digits": (digits, 10, 10, 100),
 }
 
 
@@ -178,7 +203,7 @@ def average_precision(task: Task, said: np.ndarray) -> float:
     return float(np.mean(found))
 
 
-def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -> list[tuple[int, float]]:
+def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -> Curve:
     """(labels, AP) after every batch."""
     rng = np.random.default_rng([seed, 1])
     said = task.truth.copy()
@@ -186,7 +211,9 @@ def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -
     said[wrong] = (said[wrong] + rng.integers(1, task.labels, len(wrong))) % task.labels
     names = [str(k) for k in range(task.labels)]
     units = acquire.directions(task.matrix)
-    mine = rng.permutation(task.pool)[:start]
+    mine = rng.permutation(task.pool)
+    mine = np.concatenate([mine[task.truth[mine] == 0][: task.known], mine])
+    mine = mine[np.sort(np.unique(mine, return_index=True)[1])][:start]
     config = TrainConfig()
     curve = []
     while True:
@@ -203,7 +230,7 @@ def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -
             return curve
         if known and method not in ("random", "k-center"):
             members = None
-            if method == "bald" or (method == "hybrid" and task.labels > 2):
+            if method == "bald":
                 members = votes(committee(given, learned.c, MEMBERS, seed), task.matrix[rest])
             scores = candidates.scores(method, learned.head.probabilities(task.matrix[rest]), members)
         images = candidates.Candidates([], names, units[rest], units[mine], scores, rest, scores)
@@ -213,7 +240,7 @@ def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -
         mine = np.append(mine, rest[best])
 
 
-def reached(curve: list[tuple[int, float]], target: float) -> float:
+def reached(curve: Curve, target: float) -> float:
     """Labels at which a curve first reaches a target, straight between two batches; nan if it does not."""
     for (before, low), (after, high) in zip([curve[0], *curve], curve, strict=False):
         if high >= target:
@@ -221,6 +248,17 @@ def reached(curve: list[tuple[int, float]], target: float) -> float:
                 after if high <= low or after == before else before + (after - before) * (target - low) / (high - low)
             )
     return float("nan")
+
+
+def saved(curves: list[Curve], base: list[Curve]) -> float:
+    """Labels saved to the last AP of random, of those with which random was there first, over all seeds.
+
+    Each seed has its own last AP; a curve that never reaches it counts with all its labels.
+    """
+    targets = [curve[-1][1] for curve in base]
+    needed = [[reached(*each) for each in zip(rows, targets, strict=True)] for rows in (curves, base)]
+    spent, usual = np.nan_to_num(needed, nan=base[0][-1][0]).sum(axis=1)
+    return float(1 - spent / usual)
 
 
 def interval(values: np.ndarray) -> str:
@@ -236,16 +274,23 @@ def whole(task: Task, seed: int) -> float:
     return average_precision(task, learn(given, TrainConfig(), seed).head.probabilities(task.matrix[task.test]))
 
 
-def measure(name: str, seeds: int) -> dict[str, object]:
-    """All curves of a task: method -> seed -> curve."""
+def job(name: str, method: str, seed: int) -> Curve | float:
+    """The curve of a method in a task, or its AP with every label."""
     make, start, batch, end = TASKS[name]
-    tasks = [make(np.random.default_rng([seed, 0])) for seed in range(seeds)]
+    task = make(np.random.default_rng([seed, 0]))
+    return whole(task, seed) if method == "whole" else play(task, method, seed, start, batch, end)
+
+
+def measure(name: str, seeds: int, pool: ProcessPoolExecutor) -> dict[str, object]:
+    """All curves of a task: method -> seed -> curve. With two labels the entropy orders pictures as the margin does."""
     begun = time.perf_counter()
-    curves = {}
-    for method in METHODS:
-        curves[method] = [play(task, method, seed, start, batch, end) for seed, task in enumerate(tasks)]
-        print(f"{name}: {method}, {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
-    return {"curves": curves, "whole": [whole(task, seed) for seed, task in enumerate(tasks)]}
+    binary = TASKS[name][0](np.random.default_rng([0, 0])).labels == 2
+    methods = [method for method in METHODS if not (binary and method == "entropy")]
+    jobs = {m: [pool.submit(job, name, m, seed) for seed in range(seeds)] for m in [*methods, "whole"]}
+    found = {m: [each.result() for each in running] for m, running in jobs.items()}
+    full = found.pop("whole")
+    print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
+    return {"curves": {m: found["margin" if m not in found else m] for m in METHODS}, "whole": full}
 
 
 def section(name: str, found: dict[str, object]) -> list[str]:
@@ -263,8 +308,8 @@ def section(name: str, found: dict[str, object]) -> list[str]:
         "",
         "| method | mean AP over the curve | against random (95 %) | "
         + " | ".join(f"labels to AP {target:.2f} (saved)" for target in targets)
-        + " | AP at the end | area of each seed |",
-        "| --- | ---: | --- | ---: | ---: | ---: | --- |",
+        + " | AP at the end | saved to the last AP of random | area of each seed |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for method, rows in curves.items():
         cells = []
@@ -281,7 +326,9 @@ def section(name: str, found: dict[str, object]) -> list[str]:
         against = interval(area[method] - area["random"]) if method != "random" else ""
         lines.append(
             f"| {method} | {area[method].mean():.3f} | {against} | {' | '.join(cells)} |"
-            f" {np.mean([curve[-1][1] for curve in rows]):.3f} | {' '.join(f'{value:.3f}' for value in area[method])} |"
+            f" {np.mean([curve[-1][1] for curve in rows]):.3f} |"
+            f" {saved(rows, curves['random']):.0%} |"
+            f" {' '.join(f'{value:.3f}' for value in area[method])} |"
         )
     return lines
 
@@ -294,7 +341,9 @@ def page(results: dict[str, dict[str, object]], seeds: int) -> str:
         f"Machine: {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()},"
         f" numpy {np.__version__}. {seeds} seeds; every method of a seed has the same first labels and the same",
         "pictures to measure on. An area is the mean AP after each batch. Saved: of the labels that random needs for",
-        "the same AP, over the seeds where both reach it.",
+        "the same AP, over the seeds where both reach it. Saved to the last AP of random: of the labels with which a",
+        "random draw first had the AP of its last batch, each seed its own; a curve that never gets there counts with",
+        "all its labels.",
         "Until both labels are known, methods that ask a model take typical pictures, as the product does.",
         "",
         f"Command: `uv run python benchmarks/next.py --seeds {seeds}`",
@@ -303,12 +352,20 @@ def page(results: dict[str, dict[str, object]], seeds: int) -> str:
         "| --- |" + " ---: |" * len(METHODS),
     ]
     gains = {method: [] for method in METHODS}
+    spared = {method: [] for method in METHODS}
     for name, found in results.items():
         area = {m: np.mean([[ap for _, ap in curve] for curve in found["curves"][m]]) for m in METHODS}
         for method in METHODS:
             gains[method].append(area[method] - area["random"])
         lines.append(f"| {name} | " + " | ".join(f"{area[method]:.3f}" for method in METHODS) + " |")
+        for method in METHODS:
+            spared[method].append(saved(found["curves"][method], found["curves"]["random"]))
     lines.append("| **mean gain over random** | " + " | ".join(f"**{np.mean(gains[m]):+.3f}**" for m in METHODS) + " |")
+    lines.append(
+        "| **labels saved to the last AP of random** | "
+        + " | ".join(f"**{np.mean(spared[m]):.0%}**" for m in METHODS)
+        + " |"
+    )
     losers = [m for m in METHODS[1:] if np.mean(gains[m]) <= 0]
     some = [f"{m} in {sum(g < 0 for g in gains[m])}" for m in METHODS[1:] if any(g < 0 for g in gains[m])]
     lines += [
@@ -335,13 +392,18 @@ def main() -> None:
         truth = np.unique(data["labels"], return_inverse=True)[1]
         matrix = data["matrix"].astype(np.float32)
         TASKS.clear()
-        TASKS[options.features.stem] = (lambda rng: halves(matrix, truth, rng), 20, 20, min(400, len(truth) // 2))
+        stem, end = options.features.stem, min(400, len(truth) // 2)
+        TASKS[stem] = (lambda rng: halves(matrix, truth, rng), 20, 20, end)
+        TASKS[f"{stem}: one of the labels, another in each seed"] = (one_of(matrix, truth), 20, 20, min(200, end))
+    else:
+        shared_features()
     kept = json.loads(options.kept.read_text()) if options.kept and options.kept.exists() else {}
-    for name in TASKS:
-        if name not in kept and (options.tasks is None or any(name.startswith(each) for each in options.tasks)):
-            kept[name] = measure(name, options.seeds)
-            if options.kept:
-                options.kept.write_text(json.dumps(kept))
+    with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:  # whose processes know the tasks
+        for name in TASKS:
+            if name not in kept and (options.tasks is None or any(name.startswith(each) for each in options.tasks)):
+                kept[name] = measure(name, options.seeds, pool)
+                if options.kept:
+                    options.kept.write_text(json.dumps(kept))
     text = page({name: kept[name] for name in TASKS if name in kept}, options.seeds)
     print(text)
     if options.out:

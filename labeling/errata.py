@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from collector.catalog import consensus, labels, pools
@@ -23,6 +24,7 @@ from collector.workspace import Workspace
 
 CONFIRMED = "confirmed"
 STATES = (OPEN, CONFIRMED, book.APPLIED, DISMISSED)
+SHOWN = 100  # errata in a list for people
 SHORTEST = 6  # hexadecimal digits that name an image
 SENTINELS = "sentinels"
 POOL = "pool"  # what a wrong label touches, where the image is in no split
@@ -41,13 +43,15 @@ class ErrataSummary(Summary):
     errata: dict[str, dict[str, Any]]
 
     def for_people(self) -> dict[str, Any]:
-        """A line for each erratum."""
+        """A line for each erratum, of many for the first."""
         lines = {
             f"{number} {row['state']}": f"{row['image'][:12]} {row['was'] or 'unsettled'} -> {row['should_be']}"
             f" ({row['severity']}; {row['opened_by']}): {row['why']}"
-            for number, row in self.errata.items()
+            for number, row in islice(self.errata.items(), SHOWN)
         }
-        return {"concept": self.concept, **self.states, **lines}
+        hidden = len(self.errata) - len(lines)
+        rest = {"": f"... and {hidden:,} more (--json has all; the report shows the pictures)"} if hidden else {}
+        return {"concept": self.concept, **self.states, **lines, **rest}
 
 
 def open_erratum(

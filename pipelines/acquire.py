@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.calibrate import Floats
 
 Vectors = NDArray[np.floating[Any]]
+Single = NDArray[np.float32]
 Rows = NDArray[np.int64]
 MOST_CLUSTERS = 500
 SAMPLE = 20_000  # rows that clusters are found on
@@ -22,6 +23,9 @@ NEIGHBORS = 20  # whose mean distance says how typical a row is
 CROWD = 2000  # rows of a cluster among which neighbors are sought
 CHUNK = 8192  # rows of a matrix that are in single precision at once
 BLOCK = 1024  # rows whose distances are brought up to date at once
+FEW = 32  # rows whose gains are
+ROWS = 4096  # rows that are compared each with each
+BREADTH = 25  # doubtful rows looked at for each one wanted
 
 
 def entropy(probabilities: Floats) -> Floats:
@@ -51,25 +55,23 @@ def directions(vectors: Vectors) -> NDArray[np.float16]:
     return np.asarray((single / np.maximum(length, 1e-12)).astype(np.float16))
 
 
-def k_center(vectors: Vectors, centers: Vectors, count: int, weight: Floats | None = None) -> tuple[list[int], Floats]:
+def k_center(vectors: Vectors, centers: Vectors, count: int) -> tuple[list[int], Floats]:
     """Rows that lie far from all centers and from each other, farthest first, and the score that each was taken for.
 
     Each next row is the one farthest from its nearest center, and then is a center itself (greedy k-center: Gonzalez,
-    Theoretical Computer Science 38 (1985) 293; as active learning: Sener and Savarese, ICLR 2018). With `weight`, such
-    as the uncertainty of a model, distances are multiplied by it: a batch of doubtful pictures that are not all of one
-    kind (Zhdanov, arXiv:1901.05954, weighs k-means likewise). Without any center the row nearest to the mean begins.
+    Theoretical Computer Science 38 (1985) 293; as active learning: Sener and Savarese, ICLR 2018). Without any center
+    the row nearest to the mean begins.
 
     Scores only fall as centers come, so a row is looked at again only when its last score is the highest of all
     (Minoux, 1978): the rows are those of the plain algorithm.
     """
-    weight = np.ones(len(vectors)) if weight is None else weight
     count = min(count, len(vectors))
     if not count:
         return [], np.zeros(0)
     chosen: list[int] = [] if len(centers) else [_most_central(vectors)]
     near = nearest(vectors, centers if len(centers) else vectors[chosen])
     known = np.full(len(vectors), len(chosen))  # how many of the chosen rows `near` has seen
-    scores = _score(near, weight)
+    scores = np.sqrt(near)
     reached = [float(scores.max())] * len(chosen)
     scores[chosen] = -1.0
     while len(chosen) < count:
@@ -81,7 +83,7 @@ def k_center(vectors: Vectors, centers: Vectors, count: int, weight: Floats | No
                 rows = block[known[block] == seen]
                 near[rows] = np.minimum(near[rows], nearest(vectors[rows], vectors[chosen[seen:]]))
             known[block] = len(chosen)
-            scores[block] = np.where(scores[block] < 0, -1.0, _score(near[block], weight[block]))
+            scores[block] = np.where(scores[block] < 0, -1.0, np.sqrt(near[block]))
             continue
         chosen.append(first)
         reached.append(float(scores[first]))
@@ -89,11 +91,72 @@ def k_center(vectors: Vectors, centers: Vectors, count: int, weight: Floats | No
     return chosen, np.array(reached)
 
 
-def _score(near: Floats, weight: Floats) -> Floats:
-    return np.asarray(weight * np.sqrt(near))
+def hybrid(
+    vectors: Vectors, centers: Vectors, doubt: Floats, labels: int, count: int, rng: np.random.Generator
+) -> tuple[list[int], Floats]:
+    """Rows whose labels would settle the most doubt, and how much each settles: doubt x squared distance, added up.
+
+    Of the doubtful rows those are taken that cover them best (`coverage`), a thousand at a time. With two
+    labels one is mostly rare, and its images hide among few doubtful ones: 25 are looked at for each one wanted. With
+    more, every kind has its doubts, and a narrow choice misses kinds: all are looked at that have half of the doubt.
+    """
+    left = np.argsort(-doubt, kind="stable")
+    chosen: list[int] = []
+    settled: list[float] = []
+    while len(chosen) < min(count, len(vectors)):
+        part = min(ROWS // 4, count - len(chosen))
+        wide = BREADTH * part
+        if labels > 2:
+            total = doubt[left].cumsum()
+            wide = max(wide, int(np.searchsorted(total, total[-1] / 2)) + 1)
+        rows = left[:wide]
+        if len(rows) > ROWS:
+            rows = rows[:ROWS] if labels == 2 else np.sort(rng.permutation(rows)[:ROWS])
+        places, found = coverage(vectors[rows], np.concatenate([centers, vectors[chosen]]), part, doubt[rows])
+        chosen += rows[places].tolist()
+        settled += found.tolist()
+        left = left[~np.isin(left, rows[places])]
+    return chosen, np.minimum.accumulate(settled) if settled else np.zeros(0)
 
 
-def nearest(vectors: Vectors, centers: Vectors) -> Floats:
+def coverage(vectors: Vectors, centers: Vectors, count: int, weight: Floats) -> tuple[list[int], Floats]:
+    """Rows that stand for the most weight, one after the other, and how much each takes away.
+
+    What a row weighs counts by its squared distance to the nearest center, and a row that becomes a center takes away
+    what it brings nearer. So an outlier stands for itself alone, and rows that are alike share one label. This is
+    facility location by the greedy algorithm, which reaches 63 % of the best at the least (Wei, Iyer and Bilmes,
+    "Submodularity in data subset selection and active learning", ICML 2015).
+
+    What a row takes away only shrinks as centers come, so it is computed again only when it is the most of all (Minoux,
+    1978). All distances between the rows are in memory: 64 MB for 4,096.
+    """
+    single, heavy = vectors.astype(np.float32), weight.astype(np.float32)
+    apart = np.concatenate(list(_distances(single, single)))
+    near = nearest(single, centers) if len(centers) else apart.max(axis=1)
+    gain = np.concatenate([_gain(apart[at : at + BLOCK], near, heavy) for at in range(0, len(apart), BLOCK)])
+    known = np.zeros(len(single), dtype=np.int64)  # how many of the chosen rows `gain` has seen
+    chosen: list[int] = []
+    taken: list[float] = []
+    while len(chosen) < min(count, len(single)):
+        first = int(gain.argmax())
+        if known[first] < len(chosen):
+            block = np.argpartition(-gain, min(FEW, len(gain) - 1))[:FEW]
+            block = block[(known[block] < len(chosen)) & (gain[block] >= 0)]
+            gain[block] = _gain(apart[block], near, heavy)
+            known[block] = len(chosen)
+            continue
+        chosen.append(first)
+        taken.append(float(gain[first]))
+        near = np.minimum(near, apart[first])
+        gain[first] = -1.0
+    return chosen, np.array(taken)
+
+
+def _gain(apart: Single, near: Single, weight: Single) -> Single:
+    return np.asarray(np.maximum(near - apart, 0) @ weight)
+
+
+def nearest(vectors: Vectors, centers: Vectors) -> Single:
     """The squared distance of each row to its nearest center, (images,)."""
     return np.concatenate([part.min(axis=1) for part in _distances(vectors, centers)])
 

@@ -44,12 +44,13 @@ class Candidates:
         if by in ("entropy", "margin", "bald"):
             order = np.argsort(-self.scores[rows], kind="stable")[:count]
             return rows[order].tolist(), self.scores[rows[order]]
-        vectors = self.vectors[rows]
+        vectors, rng = self.vectors[rows], np.random.default_rng(seed)
         if by == "typical":
-            places, scores = acquire.typical(vectors, self.answered, count, np.random.default_rng(seed))
+            places, scores = acquire.typical(vectors, self.answered, count, rng)
+        elif by == "hybrid":
+            places, scores = acquire.hybrid(vectors, self.answered, self.scores[rows], len(self.names), count, rng)
         else:
-            weight = self.scores[rows] if by == "hybrid" else None
-            places, scores = acquire.k_center(vectors, self.answered, count, weight)
+            places, scores = acquire.k_center(vectors, self.answered, count)
         return rows[places].tolist(), scores
 
 
@@ -59,7 +60,7 @@ def look(ws: Workspace, about: Concept, images: Sequence[str], model: Model | No
     A million images of 512 figures take a gigabyte, twice that while some of them are chosen.
     """
     backbone = model.backbone if model else load_backbone(*chosen(ws, None, None))
-    heads = _heads(ws, model) if model and (by == "bald" or (by == "hybrid" and len(model.labels) > 2)) else []
+    heads = _heads(ws, model) if model and by == "bald" else []
     names = np.asarray(images)
     found = Candidates(
         images,
@@ -85,12 +86,7 @@ def look(ws: Workspace, about: Concept, images: Sequence[str], model: Model | No
 
 
 def scores(by: str, said: Floats, members: Floats | None) -> Floats:
-    """How much a label would tell, by the probabilities (images, labels) and by what a committee says.
-
-    For `hybrid` it is the weight of the distances: with two labels the margin, with more the disagreement of the
-    committee. With few examples of each of many labels a head doubts nearly everything, and its margin chose no better
-    than chance (benchmarks/results/next.md, "12 kinds and a background").
-    """
+    """How much a label would tell, by the probabilities (images, labels) or, for `bald`, by what a committee says."""
     if members is not None:
         return acquire.bald(members)
     if by == "entropy":

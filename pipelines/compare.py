@@ -27,7 +27,8 @@ from pipelines.pages import charts, site
 from pipelines.ranking import draws_of
 from pipelines.runs import HISTORY
 
-FIGURES = ("ap", "ap_low", "ap_high", "error", "nll", "ece", "seconds")
+FIGURES = ("ap", "ap_low", "ap_high", "error", "nll", "ece", "ece_low", "ece_high", "seconds")
+RECALLED = ("recall_at_precision", "recall_at_precision_low", "recall_at_precision_high")
 DRAWS = 2000
 
 
@@ -84,13 +85,16 @@ def compare(
     Args:
         ws: the workspace.
         concept: its name.
-        runs: the beginnings of their ids; none: all runs of the protocol that was used last.
+        runs: the beginnings of their ids, after the name of their concept where `concept` is None and the first names
+            one; none: all runs of the protocol that was used last.
         html: write a page with the curves of all runs to this file.
 
     Raises:
         UsageError: no such run, or runs of several protocols or validation sets: their figures mean different things.
         GateNotMet: there are no two finished runs of one protocol.
     """
+    if concept is None and runs and models.experiments(ws.catalog, runs[0]):
+        concept, runs = runs[0], runs[1:]
     name = ws.concept(concept).name
     chosen = [_named(ws, name, each) for each in dict.fromkeys(runs)] if runs else _newest(ws, name)
     _require_one_yardstick(chosen)
@@ -233,14 +237,15 @@ def _require_one_label_set(ws: Workspace, runs: Sequence[Experiment], manifest: 
 
 def _said(ws: Workspace, run: Experiment, manifest: Manifest) -> Sample:
     """What a run said of validation, in the order of the manifest."""
-    rows = {row["image"]: row["probabilities"] for row in parquet.predictions(ws.data / run.path / parquet.VALIDATION)}
+    said = parquet.predictions(ws.data / run.path / parquet.VALIDATION)
+    rows = {image: at for at, image in enumerate(said.images)}
     images = [row.image for row in manifest.split("validation")]
     if set(images) != set(rows):
         raise CollectError(
             f"the validation predictions of run {run.run} are gone or incomplete",
             hint="restore the run folder from a backup, or train again with --replicate",
         )
-    return sample_of(manifest, "validation", np.array([rows[image] for image in images], dtype=np.float64))
+    return sample_of(manifest, "validation", said.probabilities[[rows[image] for image in images]])
 
 
 def _scores(sample: Sample, run: Experiment, metric: str, seed: int) -> tuple[float, Floats]:
@@ -302,6 +307,7 @@ def row_of(run: Experiment, state: str) -> dict[str, Any]:
         "seed": config["seed"],
         "replicate": config.get("replicate", 0),
         **{name: found.get(name) for name in FIGURES},
+        **{name: found.get(name, {}) for name in RECALLED},
         "started_at": run.started_at,
     }
 

@@ -152,7 +152,7 @@ class NextConfig(Section):
     random_share: float = Field(
         0.1, ge=0, lt=1, description="share of a list that is drawn at random: what choosing does is measured on it"
     )
-    members: int = Field(8, ge=2, description="heads in the committee behind bald and hybrid")
+    members: int = Field(8, ge=2, description="heads in the committee behind bald")
 
 
 class SweepConfig(Section):

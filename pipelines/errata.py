@@ -27,6 +27,8 @@ from pipelines.calibrate import Floats, Ints, soften, temperature
 from pipelines.manifest import find, read_manifest
 
 SHOWN = 20  # suspects in a summary
+DOUBTFUL = 0.2  # share of the labels: people err less, so a model that doubts more is weak
+TOLD = 5  # labels whose probability stands in the evidence: the most probable ones, and the one that stands
 MODEL = "model"
 
 
@@ -65,6 +67,15 @@ class SuspectsSummary(Summary):
     suspects: int
     opened: tuple[int, ...]
     worst: dict[str, dict[str, Any]]
+
+    def for_people(self) -> dict[str, Any]:
+        """How many errata are new, and a line for each of the clearest suspects."""
+        worst = [
+            f"{image[:12]} {row['was']}: rather {row['should_be']}, {row[row['should_be']]:.1%} against "
+            f"{row[row['was']]:.1%}"
+            for image, row in self.worst.items()
+        ]
+        return self.as_json() | {"opened": len(self.opened), "worst": worst or "none"}
 
 
 class Judged(NamedTuple):
@@ -140,20 +151,23 @@ def suspects(ws: Workspace, concept: str | None = None, *, run: str | None = Non
     stands = {row.image: row for row in consensus.settled(ws.catalog, name)}
     amended = {image: row.should_be for image, row in book.applied(ws.catalog, name).items()}
     given = [amended.get(image) or (stands[image].label if image in stands else None) for image in judged.images]
-    kept = [i for i, label in enumerate(given) if label in judged.labels]
+    known = set(judged.labels)
+    kept = [i for i, label in enumerate(given) if label in known]
     if not kept:
         raise GateNotMet(
             f"no labeled image of `{name}` is out of the sample of run {done.run}",
             hint="`collect train-baseline` keeps the predictions of its cross-validation since this version",
         )
-    truth = np.array([judged.labels.index(given[i] or "") for i in kept], dtype=np.int64)
+    place = {label: k for k, label in enumerate(judged.labels)}
+    truth = np.array([place[given[i] or ""] for i in kept], dtype=np.int64)
     heat = temperature(judged.probabilities[kept], truth)
     probabilities = soften(judged.probabilities[kept], heat)
     order, guess = ranked(probabilities, truth)
     found = []
     for i in order.tolist():
         image = judged.images[kept[i]]
-        said = {label: round(float(p), 4) for label, p in zip(judged.labels, probabilities[i], strict=True)}
+        told = [*np.argsort(-probabilities[i], kind="stable")[:TOLD].tolist(), int(truth[i])]
+        said = {judged.labels[k]: round(float(probabilities[i, k]), 4) for k in dict.fromkeys(told)}
         label, other = judged.labels[truth[i]], judged.labels[guess[i]]
         votes = dict(stands[image].votes) if image in stands else {}
         evidence = {"kind": MODEL, "run": done.run, "probabilities": said, "votes": votes}
@@ -173,6 +187,17 @@ def suspects(ws: Workspace, concept: str | None = None, *, run: str | None = Non
             for row in found[:SHOWN]
         },
         next=f"collect errata list {shlex.quote(name)}",
+        warnings=_weak(len(found), len(kept)),
+    )
+
+
+def _weak(suspects: int, judged: int) -> tuple[str, ...]:
+    """A sentence where a model doubts so many labels that it is rather the one that is wrong."""
+    if suspects <= DOUBTFUL * judged:
+        return ()
+    return (
+        f"this model doubts {suspects / judged:.0%} of the labels it was asked about: most of that is its own "
+        "weakness, so look at the first ones only, or train a better one",
     )
 
 
@@ -207,23 +232,21 @@ def ranked(probabilities: Floats, truth: Ints) -> tuple[Ints, Ints]:
 
 
 def out_of_sample(ws: Workspace, done: Experiment) -> Judged:
-    """What a run said of validation, in cross-validation of train, and of images that its snapshot does not hold."""
+    """What a run said of validation, in cross-validation of train, and of images that people answered since then."""
     manifest = read_manifest(ws, find(ws, done.concept, done.snapshot))
-    images, splits, said = [], [], []
+    size = len(manifest.labels)
+    images, splits, said = list[str](), list[str](), list[Floats]()
     for split, file in (("validation", parquet.VALIDATION), ("train", parquet.CROSS_VALIDATED)):
-        for row in parquet.predictions(ws.data / done.path / file):
-            images.append(row["image"])
-            splits.append(split)
-            said.append(row["probabilities"])
-    held = {row.image for row in manifest.rows}
+        kept = parquet.predictions(ws.data / done.path / file)
+        images += kept.images
+        splits += [split] * len(kept.images)
+        said.append(kept.probabilities.reshape(len(kept.images), size))
+    held = set(manifest.column("image"))
     version = f"{done.config['backbone']}-{done.run[:8]}"
-    for image, found in funnel.predictions(ws.catalog, done.concept, version).items():
-        if image not in held:
-            images.append(image)
-            splits.append(POOL)
-            said.append([found.get(label, 0.0) for label in manifest.labels])
-    table = np.array(said, dtype=np.float64).reshape(len(said), len(manifest.labels))
-    return Judged(images, splits, manifest.labels, table)
+    later = funnel.predictions(ws.catalog, done.concept, version, answered=True)
+    pool = {image: models.over(found, manifest.labels) for image, found in later if image not in held}
+    said.append(np.array(list(pool.values()), dtype=np.float64).reshape(len(pool), size))
+    return Judged([*images, *pool], splits + [POOL] * len(pool), manifest.labels, np.concatenate(said))
 
 
 def views(ws: Workspace, concept: str | None = None) -> dict[str, dict[str, float]]:

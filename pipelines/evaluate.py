@@ -162,7 +162,7 @@ def evaluate(  # noqa: PLR0913  # one for each option of the command
     model = load_model(ws, name, run, device=device)
     found, stored = _opened(ws, model, again=again) if split == TEST else (_figures(ws, model, split), False)
     share = prevalence if prevalence is not None else ws.section(EvaluateConfig).prevalence or None
-    expected = metrics.at_prevalence(found["confusion"], share) if share else None
+    expected = metrics.at_prevalence(metrics.table_of(found), share) if share else None
     summary = EvaluateSummary(
         **pick(EvaluateSummary, found | as_it_stands(ws, model.experiment, split)),
         run=model.experiment.run,
@@ -272,7 +272,8 @@ def no_width(found: Mapping[str, Any]) -> tuple[str, ...]:
     """
     if found["ap_low"] is None or found["ap_low"] < 1:
         return ()
-    n = min(sum(row) for row in found["confusion"] if any(row))  # a label without an image is not ranked
+    each = metrics.table_of(found).sum(axis=1)
+    n = int(each[each > 0].min())  # a label without an image is not ranked
     return (
         f"every image is ranked right, so the bootstrap interval has no width; with {n} images of the smaller class, "
         f"up to {min(1.0, 3 / n):.0%} of such images could still be ranked wrong: label more to know",

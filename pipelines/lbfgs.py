@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipelines.calibrate import Floats
-
+Single = NDArray[np.float32]
 MEMORY = 10  # pairs that L-BFGS remembers
 
 
@@ -20,38 +19,43 @@ class Memory:
     It serves the next fit too, whose Hessian differs by its penalty, which is known, and little by its rows.
     """
 
-    pairs: deque[tuple[Floats, Floats]] = field(default_factory=lambda: deque(maxlen=MEMORY))
+    pairs: deque[tuple[Single, Single]] = field(default_factory=lambda: deque(maxlen=MEMORY))
     size: int = 1
     c: float = 1.0
+
+    def copy(self) -> Memory:
+        """One that goes its own way; pairs themselves are never changed."""
+        return Memory(self.pairs.copy(), self.size, self.c)
 
     def turn_to(self, size: int, c: float) -> None:
         """What the turns would have been with another number of rows and another penalty."""
         if (size, c) != (self.size, self.c):
             known = list(self.pairs)
             self.pairs.clear()
+            more = size / self.size
             for moved, turned in known:
-                turned *= size / self.size
-                turned[:, :-1] += moved[:, :-1] * (1 / c - size / self.size / self.c)
-                self.add(moved, turned)
+                scaled = turned * np.float32(more)
+                scaled[:, :-1] += moved[:, :-1] * np.float32(1 / c - more / self.c)
+                self.add(moved, scaled)
         self.size, self.c = size, c
 
-    def add(self, moved: Floats, turned: Floats) -> None:
+    def add(self, moved: Single, turned: Single) -> None:
         """Remember a step, unless rounding hides that the loss is convex along it."""
         if float(np.vdot(moved, turned)) > 0:
             self.pairs.append((moved, turned))
 
-    def inverse_times(self, gradient: Floats, first: Callable[[Floats], Floats]) -> Floats:
-        """The inverse Hessian times a gradient; `first` is that product as far as no step tells it."""
+    def inverse_times(self, gradient: Single, first: Single) -> Single:
+        """The inverse Hessian times a gradient; `first` is its diagonal as far as no step tells it."""
         q, steps = gradient.copy(), []
         for moved, turned in reversed(self.pairs):
             rho = 1 / float(np.vdot(moved, turned))
             a = rho * float(np.vdot(moved, q))
             q -= a * turned
             steps.append((a, rho))
-        q = first(q)
+        q *= first
         if self.pairs:
             moved, turned = self.pairs[-1]  # (7.20): else steps are too long where most rows are certain
-            q *= float(np.vdot(moved, turned)) / float(np.vdot(turned, first(turned)))
+            q *= float(np.vdot(moved, turned)) / float(np.vdot(turned, first * turned))
         for (moved, turned), (a, rho) in zip(self.pairs, reversed(steps), strict=True):
             q += moved * (a - rho * float(np.vdot(turned, q)))
         return q

@@ -23,6 +23,7 @@ LEVELS = (0.9, 0.95, 0.99)  # of precision, where recall is told, and of recall,
 FIXED = ("recall_at_precision", "precision_at_recall")
 WRONG = 5  # errors that a precision allows where its recall is read: with fewer, no interval is told
 PAIRS = 20  # confusions that are named
+ROWS = 100  # labels whose confusion table is told row by row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,15 +111,8 @@ def macro(each: Floats, counted: Ints) -> Floats:
 
 def best_thresholds(sample: Sample, rankings: Sequence[Ranking] | None = None) -> dict[str, float]:
     """Label -> the threshold with the highest F1 against all others; 0.5 for a label without an image."""
-    chosen = {}
-    for (k, column), ranking in zip(
-        calibrate.columns(sample.probabilities), rankings or sample.rankings(), strict=True
-    ):
-        place = ranking.best_place()
-        mark = 0.5 if place is None else float(ranking.scores[place])
-        lower = column[column < mark]
-        chosen[sample.labels[k]] = mark if place is None or not len(lower) else (mark + float(lower.max())) / 2
-    return chosen
+    marks = [ranking.threshold() for ranking in rankings or sample.rankings()]
+    return {label: 0.5 if mark is None else mark for label, mark in zip(sample.labels, marks, strict=True)}
 
 
 def auc(relevant: NDArray[np.bool_], scores: Floats, weights: Floats | None = None) -> Floats:
@@ -168,15 +162,36 @@ def confusion(said: Ints, truth: Ints, size: int) -> Ints:
     return np.asarray(np.bincount(truth * size + said, minlength=size * size).reshape(size, size))
 
 
-def at_prevalence(table: Sequence[Sequence[int]], share: float, draws: int = 20_000) -> Prevalent:
+def cells(table: Ints) -> list[list[int]]:
+    """A confusion table as JSON holds it: its rows, or of more than `ROWS` labels [true, said, images] where not 0.
+
+    A thousand labels have a million cells, and hardly more of them than images are not 0.
+    """
+    if len(table) <= ROWS:
+        return [list(row) for row in table.tolist()]
+    at = np.argwhere(table)
+    return [[*where, n] for where, n in zip(at.tolist(), table[tuple(at.T)].tolist(), strict=True)]
+
+
+def table_of(found: Mapping[str, Any]) -> Ints:
+    """The confusion table of figures, whichever way `cells` wrote it down."""
+    size, rows = len(found["labels"]), np.asarray(found["confusion"], dtype=np.int64)
+    if rows.shape == (size, size):
+        return rows
+    table = np.zeros((size, size), dtype=np.int64)
+    true, said, images = rows.reshape(-1, 3).T
+    table[true, said] = images
+    return table
+
+
+def at_prevalence(table: Ints, share: float, draws: int = 20_000) -> Prevalent:
     """The precision of the first label where it is on `share` of the images, from a confusion table.
 
     Bayes: precision = share x TPR / (share x TPR + (1 - share) x FPR). The interval draws both rates from their
     posterior under Jeffreys' prior (Brown, Cai and DasGupta, 2001), which no count of zero makes certain.
     """
-    cells = np.asarray(table)
-    right, missed = int(cells[0, 0]), int(cells[0, 1:].sum())
-    false, passed = int(cells[1:, 0].sum()), int(cells[1:, 1:].sum())
+    right, missed = int(table[0, 0]), int(table[0, 1:].sum())
+    false, passed = int(table[1:, 0].sum()), int(table[1:, 1:].sum())
     rng = np.random.default_rng(0)
     rates = rng.beta(right + 0.5, missed + 0.5, draws), rng.beta(false + 0.5, passed + 0.5, draws)
     low, high = np.percentile(_bayes(*rates, share), [2.5, 97.5])
@@ -217,8 +232,8 @@ def measure(
     )
     again, means = _resample(sample, rankings, terms, draws, seed)
     aps = again[:, 0]
-    before = calibrate.soften(probabilities, 1 / temperature.value) if temperature.value != 1 else probabilities
-    found = {
+    calibrated = _calibration(probabilities, truth)
+    found: dict[str, Any] = {
         "images": len(truth),
         "draws": draws,
         "groups": len(truth) if sample.groups is None else int(sample.groups.max()) + 1,
@@ -226,11 +241,11 @@ def measure(
         **_with_interval("error", float(terms[0].mean()), means[0]),
         **_with_interval("brier", float(terms[1].mean()), means[1], 2.0),
         **_with_interval("nll", float(terms[2].mean()), means[2], math.inf),
-        "ece": calibrate.ece(probabilities, truth),
+        "ece": calibrated["ece"],
         **dict(zip(("ece_low", "ece_high"), calibrate.ece_interval(probabilities, truth, means[3], seed), strict=True)),
-        "classwise_ece": calibrate.classwise_ece(probabilities, truth),
+        "classwise_ece": calibrated["classwise_ece"],
         "reliability": [list(row) for row in calibrate.reliability(probabilities, truth)],
-        "uncalibrated": _calibration(before, truth),
+        "uncalibrated": _uncalibrated(probabilities, truth, temperature.value, calibrated),
         "temperature": temperature.value,
         "temperature_fit": temperature._asdict(),
         "threshold": chosen[sample.labels[0]],
@@ -238,7 +253,7 @@ def measure(
         "majority_error": 1 - float(counted.max()) / len(truth),
         "by_label": _by_label(sample, rankings, each, again, chosen),
         "labels": list(sample.labels),
-        "confusion": table.tolist(),
+        "confusion": cells(table),
         "confused": _confused(table, sample.labels),
         "pr_curve": Curve.of(truth == 0, probabilities[:, 0]).points(),
         "undefined": _undefined(sample, counted),
@@ -273,26 +288,42 @@ def _resample(sample: Sample, rankings: list[Ranking], terms: Floats, draws: int
 def _by_label(
     sample: Sample, rankings: list[Ranking], each: Floats, again: Floats, thresholds: Mapping[str, float]
 ) -> dict[str, dict[str, Any]]:
+    marks = np.array([thresholds[label] for label in sample.labels])
+    said, right = _from_threshold(sample, marks)
     found: dict[str, dict[str, Any]] = {}
-    for (k, column), ranking in zip(calibrate.columns(sample.probabilities), rankings, strict=True):
-        label = sample.labels[k]
-        said = column >= thresholds[label]
-        relevant, right = int(ranking.relevant.sum()), int((said & ranking.relevant).sum())
+    for k, (label, ranking) in enumerate(zip(sample.labels, rankings, strict=True)):
+        relevant = len(ranking.found)
         found[label] = {
             "images": relevant,
             **_with_interval("ap", float(each[k]), again[k, 0]),
             "threshold": thresholds[label],
-            "precision": right / int(said.sum()) if said.any() else None,
-            "recall": right / relevant if relevant else None,
+            "precision": right[k] / said[k] if said[k] else None,
+            "recall": right[k] / relevant if relevant else None,
             "recall_at_precision": {str(level): _plain(ranking.recall_at(level)) for level in LEVELS},
             "precision_at_recall": {str(level): _plain(ranking.precision_at(level)) for level in LEVELS},
         }
     return found
 
 
+def _from_threshold(sample: Sample, marks: Floats) -> tuple[list[int], list[int]]:
+    """For each label, how many images reach its threshold, and how many of these are of that label."""
+    own = sample.probabilities[np.arange(len(sample.truth)), sample.truth] >= marks[sample.truth]
+    right = np.bincount(sample.truth[own], minlength=len(marks))
+    said = np.zeros(len(marks), dtype=np.int64)
+    at_once = max(1, calibrate.CELLS // len(marks))
+    for start in range(0, len(own), at_once):
+        said += (sample.probabilities[start : start + at_once] >= marks).sum(axis=0)
+    return said.tolist(), right.tolist()
+
+
 def _calibration(probabilities: Floats, truth: Ints) -> dict[str, float]:
     names = ("ece", "classwise_ece", "brier", "nll")
     return {name: getattr(calibrate, name)(probabilities, truth) for name in names}
+
+
+def _uncalibrated(probabilities: Floats, truth: Ints, heat: float, calibrated: dict[str, float]) -> dict[str, float]:
+    """The figures of calibration without the temperature, which are the same where it is 1."""
+    return calibrated if heat == 1 else _calibration(calibrate.soften(probabilities, 1 / heat), truth)
 
 
 def _confused(table: Ints, labels: Sequence[str]) -> list[list[Any]]:
@@ -324,7 +355,7 @@ def _recall_interval(ranking: Ranking, level: float, draws: Floats) -> tuple[flo
     Draws of a figure that hangs on one error say too little: half of such intervals held the truth in simulations.
     """
     value, known = ranking.recall_at(level), draws[~np.isnan(draws)]
-    if math.isnan(value) or value * ranking.relevant.sum() * (1 - level) / level < WRONG:
+    if math.isnan(value) or value * len(ranking.found) * (1 - level) / level < WRONG:
         return None, None
     low, high = np.percentile(known, [2.5, 97.5])
     return float(min(low, value)), float(max(high, value))

@@ -40,7 +40,7 @@ WHY = {
     "entropy": "entropy {:.2f}",
     "margin": "1 - margin {:.2f}",
     "bald": "the committee disagrees by {:.3f}",
-    "hybrid": "doubt x distance {:.3f}",
+    "hybrid": "settles doubt {:.3f}",
     "k-center": "at {:.2f} from the nearest labeled or chosen one",
     "typical": "typical of its kind: {:.2f}",
 }

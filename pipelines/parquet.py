@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from collector import durable
 from collector.errors import CollectError
@@ -31,17 +35,52 @@ def save(path: Path, table: pa.Table, *, unique: Collection[str] = ()) -> None:
     durable.save(path, buffer.getvalue())
 
 
-def predictions(path: Path) -> list[dict[str, Any]]:
-    """What a run said of each image: image, label, predicted, probabilities; empty where the file is gone."""
+class Predicted(NamedTuple):
+    """What a run said: image, true label, label that was said, and the probabilities (images x labels)."""
+
+    images: list[str]
+    labels: list[str]
+    predicted: list[str]
+    probabilities: NDArray[np.float64]
+
+
+def save_predictions(path: Path, said: Predicted, names: Sequence[str]) -> None:
+    """Put down what a run said; `names` are the labels, in the order of the probabilities."""
+    import pyarrow as pa
+
+    rows, size = said.probabilities.shape
+    starts = np.arange(rows + 1, dtype=np.int32) * np.int32(size)
+    columns = {
+        "image": said.images,
+        "label": said.labels,
+        "predicted": said.predicted,
+        "probabilities": pa.ListArray.from_arrays(starts, said.probabilities.reshape(-1)),
+    }
+    about = {"labels": json.dumps(names)}
+    save(path, pa.table(columns).replace_schema_metadata(about), unique=("image", "probabilities"))
+
+
+def predictions(path: Path) -> Predicted:
+    """What `save_predictions` put down; empty where the file is gone.
+
+    Raises:
+        CollectError: the file is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return list(pq.read_table(path).to_pylist())
+        table = pq.read_table(path, columns=list(_PREDICTED))
+        images, labels, predicted = (table[name].to_pylist() for name in _PREDICTED[:3])
+        flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return Predicted(images, labels, predicted, flat.reshape(len(images), -1 if len(images) else 0))
     except FileNotFoundError:
-        return []
-    except (OSError, pa.ArrowInvalid) as error:
+        return Predicted([], [], [], np.zeros((0, 0)))
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
         raise CollectError(f"{path} cannot be read: {error}", hint="restore it from a backup") from error
+
+
+_PREDICTED = ("image", "label", "predicted", "probabilities")
 
 
 def columns(path: Path, names: list[str]) -> list[list[Any]] | None:

@@ -21,6 +21,7 @@ from pipelines.calibrate import Floats
 from pipelines.features import features
 
 HEAD = "head.safetensors"
+LISTED = 16  # labels of a prediction that are written down: the most probable ones
 
 
 class Predictor(Protocol):
@@ -57,13 +58,21 @@ def model_run(model: Predictor) -> ModelRun:
 
 
 def judged(model: Predictor, images: Sequence[str], vectors: NDArray[np.float32]) -> list[Prediction]:
-    """What a model says of images, by their vectors (images, dimension)."""
+    """What a model says of images, by their vectors (images, dimension).
+
+    Of more labels than `LISTED` only the most probable are listed: a thousand would be 20 kB for each image.
+    """
     probabilities = model.judge(vectors)
-    best = probabilities.argmax(axis=1).tolist()
-    rounded = np.round(probabilities, 6).tolist()
+    listed = np.broadcast_to(np.arange(len(model.labels)), probabilities.shape)
+    if len(model.labels) > LISTED:
+        first = np.argpartition(-probabilities, LISTED, axis=1)[:, :LISTED]
+        order = np.argsort(-np.take_along_axis(probabilities, first, axis=1), axis=1, kind="stable")
+        listed = np.take_along_axis(first, order, axis=1)
+    chosen = np.take_along_axis(probabilities, listed, axis=1)
+    best, scores = chosen.argmax(axis=1).tolist(), np.round(chosen, 6).tolist()
     return [
-        Prediction(image, model.labels[k], row[k], dict(zip(model.labels, row, strict=True)))
-        for image, k, row in zip(images, best, rounded, strict=True)
+        Prediction(image, names[k], row[k], dict(zip(names, row, strict=True)))
+        for image, k, names, row in zip(images, best, np.array(model.labels)[listed].tolist(), scores, strict=True)
     ]
 
 

@@ -26,6 +26,7 @@ from pipelines.ranking import average_precision
 
 AUTO = "auto"
 IMAGES = 1000  # training pictures that a backbone is tried on
+LABELS = 100  # labels of these at most: ten pictures each
 TIMED = 32  # of them, how many are timed
 DRAWS = 200  # bootstrap resamples behind the standard error
 
@@ -67,9 +68,8 @@ def probe(ws: Workspace, manifest: Manifest) -> tuple[Probe, tuple[str, ...]]:
         CollectError: none could be tried.
     """
     rows = manifest.split("train")
-    kept = np.random.default_rng(ws.seed).permutation(len(rows))[:IMAGES]
-    images, truth = [rows[k].image for k in kept], truth_of(manifest, "train")[kept]
-    groups = [rows[k].group for k in kept]
+    kept, labels, truth = _tried(truth_of(manifest, "train"), manifest.labels, ws.seed)
+    images, groups = [rows[k].image for k in kept], [rows[k].group for k in kept]
     found: list[Probe] = []
     failed: list[str] = []
     hand = at_hand(ws)
@@ -77,7 +77,7 @@ def probe(ws: Workspace, manifest: Manifest) -> tuple[Probe, tuple[str, ...]]:
         ws.progress(f"trying backbones: {name}", number, len(hand))
         try:
             backbone = load_backbone(name, weights)
-            given = Examples(features(ws, images, backbone), truth, groups, manifest.labels)
+            given = Examples(features(ws, images, backbone), truth, groups, labels)
             held = learn(given, ws.section(TrainConfig), ws.seed).held
             if held is None:
                 raise CollectError("all training images are of one near-duplicate group")
@@ -93,6 +93,22 @@ def probe(ws: Workspace, manifest: Manifest) -> tuple[Probe, tuple[str, ...]]:
         json.dumps([asdict(each) for each in found], indent=1).encode(),
     )
     return taken, (reason(found, taken), *failed)
+
+
+def _tried(truth: Ints, labels: Sequence[str], seed: int) -> tuple[Ints, tuple[str, ...], Ints]:
+    """The images that backbones are tried on, the labels that they have, and which of these each one has.
+
+    Of a thousand labels `LABELS` are drawn: nothing can be learned where each has a picture.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(truth))
+    present = np.unique(truth)
+    if len(present) > LABELS:
+        present = np.sort(rng.permutation(present)[:LABELS])
+        order = order[np.isin(truth[order], present)]
+    kept = order[:IMAGES]
+    chosen = tuple(labels[k] for k in present)
+    return kept, chosen, np.searchsorted(present, truth[kept])
 
 
 def choose(found: Sequence[Probe]) -> Probe:

@@ -19,29 +19,54 @@ CELLS = 4_000_000  # images x resamples in one go: 16 MB
 HEAD, DEEP = 1024, 16  # how many places of a ranking are resampled one by one: see `Ranking.resampled`
 
 Counts = NDArray[np.float32]
+Indices = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
     """The relevant images of one label, in places: the distinct scores that relevant images have, highest first.
 
-    `above` images score as much or more, `hits` of them are relevant. `place` is the first place that the score of an
-    image reaches, `len(scores)` for one below them all.
+    `above` images of `images` score as much or more, `hits` of them are relevant; `below` is the next lower score of
+    any image, or the own one where there is none. `first` are the images down to the last of the first `exact` places,
+    and `found` the relevant ones, both by place.
     """
 
     scores: Floats
+    below: Floats
     above: Ints
     hits: Ints
-    place: Ints
-    relevant: NDArray[np.bool_]
+    first: Indices
+    found: Indices
+    exact: int
+    images: int
 
     @classmethod
     def of(cls, relevant: NDArray[np.bool_], scores: Floats) -> Ranking:
         """The ranking by the scores of images that are `relevant` or not; equal scores share a place."""
-        marks = np.unique(scores[relevant])
-        place = len(marks) - np.searchsorted(marks, scores, side="right")
-        above, hits = (np.cumsum(np.bincount(some, minlength=len(marks) + 1)[:-1]) for some in (place, place[relevant]))
-        return cls(marks[::-1], above, hits, place.astype(np.int32), relevant)
+        return cls.by(np.flatnonzero(relevant), scores, np.sort(scores))
+
+    @classmethod
+    def by(cls, relevant: NDArray[np.int64], scores: Floats, ascending: Floats) -> Ranking:
+        """The ranking by `scores`, which lie sorted in `ascending`; `relevant` are the numbers of images.
+
+        Only the images that are counted one by one in a draw are put in order, see `resampled`.
+        """
+        own = scores[relevant]
+        marks, hits = np.unique(own, return_counts=True)
+        lower = np.searchsorted(ascending, marks)
+        above = (len(scores) - lower)[::-1]
+        exact = int(np.searchsorted(above, max(HEAD, DEEP * len(relevant)), side="right"))
+        first = np.flatnonzero(scores >= marks[len(marks) - exact]) if exact else relevant[:0]
+        return cls(
+            scores=marks[::-1],
+            below=np.where(lower > 0, ascending[lower - 1], marks)[::-1],
+            above=above,
+            hits=np.cumsum(hits[::-1]),
+            first=_by_place(first, scores[first], marks),
+            found=_by_place(relevant, own, marks),
+            exact=exact,
+            images=len(scores),
+        )
 
     @property
     def precision(self) -> Floats:
@@ -51,7 +76,7 @@ class Ranking:
     @property
     def recall(self) -> Floats:
         """At each place."""
-        return np.asarray(self.hits / max(int(self.relevant.sum()), 1))
+        return np.asarray(self.hits / max(len(self.found), 1))
 
     def ap(self) -> float:
         """AP = sum_n (R_n - R_{n-1}) P_n over the places, highest first; nan without a relevant image.
@@ -72,10 +97,15 @@ class Ranking:
         """The highest precision where recall is at least that much; nan without a relevant image."""
         return float(self.precision[self.recall >= recall].max()) if len(self.hits) else float("nan")
 
-    def best_place(self) -> int | None:
-        """The place with the highest F1, the harmonic mean of precision and recall; None without a relevant image."""
-        both = self.above + self.hits[-1] if len(self.hits) else self.above
-        return int((self.hits / both).argmax()) if len(self.hits) else None
+    def threshold(self) -> float | None:
+        """Half way between the score with the highest F1 and the next lower one; None without a relevant image.
+
+        F1 is the harmonic mean of precision and recall (van Rijsbergen, 1979).
+        """
+        if not len(self.hits):
+            return None
+        best = int((self.hits / (self.above + self.hits[-1])).argmax())
+        return float(self.scores[best] + self.below[best]) / 2
 
     def resampled(self) -> Resampled:
         """What is needed to count this ranking again for many resamples.
@@ -86,20 +116,11 @@ class Ranking:
         """
         from scipy.sparse import csr_array
 
-        limit = max(HEAD, DEEP * int(self.relevant.sum()))
-        exact = int(np.searchsorted(self.above, limit, side="right"))
+        def table(images: Indices, ends: Ints) -> Any:
+            starts = np.concatenate([[0], ends]).astype(np.int32)
+            return csr_array((np.ones(len(images), np.float32), images, starts), shape=(len(ends), self.images))
 
-        def table(which: NDArray[np.bool_], rows: int, ends: Ints) -> Any:
-            inside = np.flatnonzero(which)
-            inside = inside[np.argsort(self.place[inside], kind="stable")].astype(np.int32)
-            starts = np.concatenate([[0], ends[:rows]]).astype(np.int32)
-            return csr_array((np.ones(len(inside), np.float32), inside, starts), shape=(rows, len(self.place)))
-
-        return Resampled(
-            table(self.place < exact, exact, self.above),
-            table(self.relevant, len(self.hits), self.hits),
-            self.above,
-        )
+        return Resampled(table(self.first, self.above[: self.exact]), table(self.found, self.hits), self.above)
 
 
 class Resampled(NamedTuple):
@@ -137,6 +158,12 @@ class Resampled(NamedTuple):
             share = ((self.above[len(seen) :] - done) / max(len(counts) - done, 1)).astype(np.float32)
             seen = np.vstack([seen, last + share[:, None] * (whole - last)])
         return hits, seen
+
+
+def _by_place(images: NDArray[np.int64], scores: Floats, marks: Floats) -> Indices:
+    """Images in the order of the places that their scores reach, highest first; `marks` are those places, ascending."""
+    place = len(marks) - np.searchsorted(marks, scores, side="right")
+    return images[np.argsort(place, kind="stable")].astype(np.int32)
 
 
 def average_precision(relevant: NDArray[np.bool_], scores: Floats) -> float:

@@ -56,6 +56,8 @@ def slices(
     """
     found = []
     for by, of in KINDS.items():
+        if by == "label and source" and len({row.source for row in rows}) == 1:
+            continue  # each is a label over again
         for name, chosen in _parts([of(row) for row in rows]):
             found.append({"by": by, "name": name, **_figures(sample, wrong, chosen, min(draws, DRAWS), seed)})
     for row, p in zip(found, _holm([row["p"] for row in found]), strict=True):
@@ -65,8 +67,14 @@ def slices(
 
 
 def _parts(values: list[str]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Value -> which images have it, the rare values together."""
-    frequent = [value for value, _ in Counter(values).most_common(MOST)]
+    """Value -> which images have it, the rare values together.
+
+    Where the most frequent are small and most images are of others, as with a thousand labels, there are no parts.
+    """
+    counted = Counter(values).most_common(MOST)
+    frequent = [value for value, _ in counted]
+    if counted[0][1] < SMALL and 2 * sum(n for _, n in counted) < len(values):
+        return []
     named = np.array(values)
     parts = [(value or "unknown", named == value) for value in frequent]
     rest = ~np.isin(named, frequent)
@@ -79,27 +87,27 @@ def _figures(
     sample: Sample, wrong: NDArray[np.bool_], chosen: NDArray[np.bool_], draws: int, seed: int
 ) -> dict[str, Any]:
     n, errors = int(chosen.sum()), int(wrong[chosen].sum())
-    part = sample.only(chosen)
     low, high = wilson(errors, n)
     return {
         "images": n,
-        "positives": int((part.truth == 0).sum()),
+        "positives": int((sample.truth[chosen] == 0).sum()),
         "error": errors / n,
         "error_low": low,
         "error_high": high,
-        **_ap(part, draws, seed),
+        **_ap(sample, chosen, draws, seed),
         "small": n < SMALL,
         "p": fisher(errors, n, int(wrong.sum()), len(wrong)),
     }
 
 
-def _ap(part: Sample, draws: int, seed: int) -> dict[str, Any]:
+def _ap(sample: Sample, chosen: NDArray[np.bool_], draws: int, seed: int) -> dict[str, Any]:
     """AP of a slice with its interval, or why it has none."""
-    counted = part.counted()
+    counted = np.bincount(sample.truth[chosen], minlength=len(sample.labels))
     unknown = {"ap": None, "ap_low": None, "ap_high": None}
-    if (counted == len(part.truth)).any():
-        return {**unknown, "reason": f"every image is `{part.labels[int(counted.argmax())]}`"}
-    if len(counted) == 2 or len(counted) <= FEW_LABELS:
+    if np.count_nonzero(counted) == 1:
+        return {**unknown, "reason": f"every image is `{sample.labels[int(counted.argmax())]}`"}
+    if len(counted) <= FEW_LABELS:
+        part = sample.only(chosen)
         rankings = part.rankings()
         again = [ranking.resampled() for ranking in rankings]
         value = float(macro(np.array([ranking.ap() for ranking in rankings]), counted))

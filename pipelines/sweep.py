@@ -246,12 +246,12 @@ def score_of(ws: Workspace, done: Experiment, asked: Asked) -> float:
     if asked.finetune:
         value = float((done.metrics or {})[metric])
         return value if metric == "ap" else -value
-    rows = parquet.predictions(ws.data / done.path / parquet.CROSS_VALIDATED)
-    if not rows:
+    held = parquet.predictions(ws.data / done.path / parquet.CROSS_VALIDATED)
+    if not held.images:
         raise CollectError("all training images are of one near-duplicate group, so nothing can be held out")
     names = read_manifest(ws, find(ws, done.concept, done.snapshot)).labels
-    truth = np.array([names.index(row["label"]) for row in rows])
-    said = np.array([row["probabilities"] for row in rows])
+    place = {name: k for k, name in enumerate(names)}
+    truth, said = np.array([place[label] for label in held.labels]), held.probabilities
     if metric == "nll":
         return -calibrate.nll(said, truth)
     if metric == "error":

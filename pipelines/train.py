@@ -127,10 +127,13 @@ def train_baseline(  # noqa: PLR0913  # one for each option of the command
     told = require_agreement(ws, frozen.concept, accept=accept_ceiling)
     manifest = read_manifest(ws, frozen)
     told += require_held_out(ws, manifest)
-    if backbone == AUTO:
+    tried = backbone == AUTO
+    if tried:
         taken, said = probe(ws, manifest)
         backbone, weights, told = taken.backbone, taken.weights, told + said
     name, file = chosen(ws, backbone, weights)
+    if name == "classic" and not tried:
+        told += ("`classic` features are weak; expect far better from pretrained weights (`--weights FILE`)",)
     config = ws.section(TrainConfig)
     asked = Asked(
         backbone=name,
@@ -315,17 +318,10 @@ def _curve(
 
 
 def _write_predictions(path: Path, manifest: Manifest, split: str, probabilities: Floats, threshold: float) -> None:
-    import pyarrow as pa
-
     rows = manifest.split(split)
-    said = decide(probabilities, threshold)
-    columns = {
-        "image": [row.image for row in rows],
-        "label": [row.label for row in rows],
-        "predicted": [manifest.labels[k] for k in said],
-        "probabilities": probabilities.tolist(),
-    }
-    parquet.save(path, pa.table(columns).replace_schema_metadata({"labels": json.dumps(manifest.labels)}))
+    said = [manifest.labels[k] for k in decide(probabilities, threshold)]
+    found = parquet.Predicted([row.image for row in rows], [row.label for row in rows], said, probabilities)
+    parquet.save_predictions(path, found, manifest.labels)
 
 
 def _summary(ws: Workspace, runs: Sequence[Experiment], told: tuple[str, ...], *, reused: bool) -> RunSummary:
@@ -349,14 +345,12 @@ def _summary(ws: Workspace, runs: Sequence[Experiment], told: tuple[str, ...], *
         path=str(ws.data / done.path),
         reused=reused,
         next="collect prelabel",
-        warnings=told + _warnings(found, done.config["backbone"]) + cautions(ws, done, found, "validation"),
+        warnings=told + _warnings(found) + cautions(ws, done, found, "validation"),
     )
 
 
-def _warnings(found: dict[str, Any], backbone: str) -> tuple[str, ...]:
+def _warnings(found: dict[str, Any]) -> tuple[str, ...]:
     said = []
-    if backbone == "classic":
-        said.append("`classic` features are weak; expect far better from pretrained weights (`--weights FILE`)")
     ceiling = found["human_error"]
     if ceiling is not None and found["error"] < ceiling:
         said.append(f"one person says what others say in {1 - ceiling:.0%}: a higher accuracy than that means little")

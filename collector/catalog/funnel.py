@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -121,13 +122,22 @@ def newest_model(catalog: Catalog, concept: str) -> str | None:
         return connection.execute(query).scalar()
 
 
-def predictions(catalog: Catalog, concept: str, model: str) -> dict[str, dict[str, float]]:
-    """Image -> label -> probability, as a model said."""
+def predictions(
+    catalog: Catalog, concept: str, model: str, *, answered: bool = False
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """(image, label -> probability) of everything that a model said, one after another, never all in memory.
+
+    `answered`: only of images that somebody was asked about and answered, or passed over.
+    """
     query = sa.select(prediction.c.image, prediction.c.probabilities).where(
         prediction.c.concept == concept, prediction.c.model_run == model
     )
+    if answered:
+        asked = sa.select(annotation.c.image).where(annotation.c.concept == concept)
+        query = query.where(prediction.c.image.in_(asked))
     with catalog.read() as connection:
-        return {row.image: dict(row.probabilities) for row in connection.execute(query)}
+        for row in connection.execution_options(yield_per=1000).execute(query):
+            yield row.image, row.probabilities
 
 
 def proposed(catalog: Catalog, concept: str) -> set[str]:

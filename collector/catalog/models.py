@@ -54,12 +54,27 @@ class ModelRun(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a model said of one image; `score` is the probability of `label`."""
+    """What a model said of one image; `score` is the probability of `label`.
+
+    `probabilities` lists the most probable labels; those that are not listed share evenly what is left of 1.
+    """
 
     image: str
     label: str
     score: float
     probabilities: Mapping[str, float]
+
+
+def over(listed: Mapping[str, float], labels: Sequence[str]) -> list[float]:
+    """The probability of each label, from those that a prediction lists."""
+    left = unlisted(listed, len(labels))
+    return [listed.get(label, left) for label in labels]
+
+
+def unlisted(listed: Mapping[str, float], labels: int) -> float:
+    """The probability of each of the `labels` that a prediction does not list: they share evenly what is left of 1."""
+    others = labels - len(listed)
+    return max(0.0, 1 - sum(listed.values())) / others if others > 0 else 0.0
 
 
 def put_snapshot(catalog: Catalog, row: SnapshotRow) -> tuple[SnapshotRow, bool]:

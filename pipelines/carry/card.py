@@ -15,7 +15,7 @@ from typing import Any
 
 from pipelines.carry.facts import Facts
 from pipelines.carry.measured import measured, slices
-from pipelines.carry.origin import data, labeling, licenses
+from pipelines.carry.origin import NAMED, data, label_names, labeling, licenses
 from pipelines.carry.parity import TIED, Parity
 from pipelines.carry.snippet import snippet
 from pipelines.markdown import code, table, text
@@ -94,7 +94,7 @@ def _front_matter(facts: Facts, format: str) -> str:
 
 
 def _first_words(facts: Facts, format: str, precision: str) -> str:
-    labels = ", ".join(text(label) for label in facts.manifest.labels)
+    labels = label_names(facts)
     half = ", its backbone in half precision" if precision == "fp16" else ""
     day = (facts.model.experiment.finished_at or "")[:10]
     return (
@@ -123,7 +123,7 @@ def _use(facts: Facts, format: str) -> str:
 
 
 def _purpose(facts: Facts) -> str:
-    labels = ", ".join(text(label) for label in facts.manifest.labels)
+    labels = label_names(facts)
     return (
         f"To sort pictures like those of its snapshot by: {labels}. It is not meant to decide about people, nor about"
         " anything where a wrong answer does harm, unless somebody checks it on pictures from that place first. A"
@@ -195,7 +195,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     few = [text(label) for label, n in counts["validation"].items() if n < 30]
     if few:
         said.append(
-            f"Under 30 validation images each: {', '.join(few[:20])}{' and others' if len(few) > 20 else ''}. Of none"
+            f"Under 30 validation images each: {', '.join(few[:NAMED])}{_others(len(few))}. Of none"
             " wrong among n, up to 3/n may still be."
         )
     if facts.test is None:
@@ -215,6 +215,10 @@ def _limits(facts: Facts) -> Iterator[str]:
     if curve.get("says"):
         said.append(f"What more labels would bring: {text(curve['says'])}.")
     yield " ".join(said)
+
+
+def _others(many: int) -> str:
+    return f" and {many - NAMED:,} others" if many > NAMED else ""
 
 
 def _again(facts: Facts, format: str, precision: str) -> str:

@@ -18,7 +18,7 @@ from pipelines.config import EvaluateConfig
 from pipelines.evaluate import TEST, protocol_of
 from pipelines.export.tally import Tally
 from pipelines.manifest import Manifest, find, read_manifest
-from pipelines.metrics import Prevalent, at_prevalence
+from pipelines.metrics import Prevalent, at_prevalence, table_of
 from pipelines.predict import Model
 
 SHOWN = ["source", "source_id", "url", "page", "title", "creator", "creator_url"]
@@ -89,7 +89,7 @@ def gather(ws: Workspace, model: Model, backbone: TorchBackbone) -> Facts:
         openings=len(looks),
         errata=dict(Counter(each.severity for each in register if each.state == errata.OPEN)),
         prevalence=share,
-        at_prevalence=at_prevalence(measured["confusion"], share) if share else None,
+        at_prevalence=at_prevalence(table_of(measured), share) if share else None,
     )
 
 

@@ -39,7 +39,7 @@ def measured(facts: Facts) -> Iterator[str]:
     for level in map(str, LEVELS):
         values = [found.get("recall_at_precision", {}).get(level) for found in splits.values()]
         if any(value is not None for value in values):
-            rows.append([f"recall at precision {level}", *map(_plain, values)])
+            rows.append([f"recall at precision {level}", *(_recall(found, level) for found in splits.values())])
     yield table(("", *splits), rows)
     many = {0: "never opened", 1: "opened once"}.get(facts.openings, f"opened {facts.openings} times")
     yield (
@@ -120,6 +120,11 @@ def _figure(found: dict[str, Any], key: str) -> str:
     if isinstance(value, int):
         return str(value)
     return _between(found, key)
+
+
+def _recall(found: dict[str, Any], level: str) -> str:
+    name = "recall_at_precision"
+    return _between({f"{name}{end}": found.get(f"{name}{end}", {}).get(level) for end in ("", "_low", "_high")}, name)
 
 
 def _between(row: dict[str, Any], key: str) -> str:

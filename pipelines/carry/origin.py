@@ -10,6 +10,16 @@ from collector.records import License
 from pipelines.carry.facts import Facts
 from pipelines.markdown import code, linked, table, text
 
+NAMED = 20  # labels in a sentence
+
+
+def label_names(facts: Facts) -> str:
+    """The labels in words, of many the first ones."""
+    told = [text(label) for label in facts.manifest.labels]
+    if len(told) <= NAMED:
+        return ", ".join(told)
+    return f"{', '.join(told[:NAMED])} and {len(told) - NAMED:,} more, which `model.json` lists"
+
 
 def data(facts: Facts) -> Iterator[str]:
     """The snapshot: images by split and label, sources, tiers of negatives."""
@@ -85,7 +95,7 @@ def _touches(counted: dict[License, int]) -> Iterator[str]:
 
 def labeling(facts: Facts) -> Iterator[str]:
     """Labels, people, agreement, ceiling, guideline."""
-    labels = ", ".join(text(label) for label in facts.manifest.labels)
+    labels = label_names(facts)
     methods = ", ".join(f"{text(name)} ({n})" for name, n in facts.tally.methods.most_common())
     yield f"Labels: {labels}. What counts is settled by: {methods}."
     people = sorted(facts.tally.people.items())

@@ -17,7 +17,7 @@ resized = picture.resize(size, Image.Resampling.{resample})
 pixels = np.asarray(resized.crop((left, top, left + {crop}, top + {crop})))[None]
 {run}
 labels = json.loads(open("model.json", "rb").read())["labels"]
-for label, probability in sorted(zip(labels, probabilities), key=lambda pair: -pair[1]):
+for label, probability in sorted(zip(labels, probabilities), key=lambda pair: -pair[1])[:10]:
     print(f"{{probability:.6f}} {{label}}")"""
 _RUN = {
     "onnx": 'network = onnxruntime.InferenceSession("model.onnx")\n'

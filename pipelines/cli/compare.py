@@ -8,7 +8,7 @@ from pipelines.cli.output import Output, common
 
 
 @click.command("compare")
-@click.argument("runs", nargs=-1)
+@click.argument("runs", nargs=-1, metavar="[CONCEPT] [RUNS]...")
 @click.option("--concept", help="The concept whose runs are compared (default: the only one).")
 @click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write their curves to a page.")
 @common

@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from collector.records import Summary
     from collector.workspace import Workspace
+
+IN_A_LINE, FIRST = 24, 12  # values that stand in one line of a summary; of more, the first
 
 
 class Output:
@@ -138,11 +140,19 @@ def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         nested = any(isinstance(each, Mapping) for each in value.values())
         parts = [f"{key} {_text(each)}" for key, each in value.items()]
-        return ("\n" if nested else "   ").join(parts) or "-"
+        return ("\n".join(parts) if nested else _few(parts, "   ")) or "-"
     if isinstance(value, list | tuple):
         nested = any(isinstance(each, list | tuple) or len(str(each)) > 30 for each in value)
-        return ("\n" if nested else "  ").join(_text(each) for each in value) or "-"
+        parts = [_text(each) for each in value]
+        return ("\n".join(parts) if nested else _few(parts, "  ")) or "-"
     return str(value)
+
+
+def _few(parts: Sequence[str], between: str) -> str:
+    """Parts in one line; of a thousand labels the first few, because nobody reads them all."""
+    if len(parts) <= IN_A_LINE:
+        return between.join(parts)
+    return between.join([*parts[:FIRST], f"... and {len(parts) - FIRST:,} more (--json has all)"])
 
 
 def _harmless(text: str) -> str:

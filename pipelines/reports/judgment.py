@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from collector.catalog import funnel
+from collector.catalog import funnel, models
 from collector.catalog import labels as label_rows
 from labeling.advice import effort
 from labeling.agreement import MISSING, Ints
@@ -19,6 +19,8 @@ from pipelines.reports.contact_sheet import PER_PAGE, Picture
 from pipelines.reports.material import Material
 
 MOST_PEOPLE = 12  # in the matrix
+MOST_LABELS = 50  # in the table of labels: the lowest
+WIDE = 30  # labels: a larger matrix cannot be read, and one of a thousand has 20 MB
 PAIRS, EXAMPLES = 4, 7  # confused pairs of labels with pictures, and how many of each
 DIFFERENCES = 16  # pictures on which the methods of consensus differ
 
@@ -46,6 +48,9 @@ def agreement_of(
     pairs |= {(second, first): pair for (first, second), pair in pairs.items()}
     model = winners(found.answers, "dawid-skene")
     differ = np.flatnonzero(model != found.majority)
+    lowest = list(found.by_label.items())
+    if len(lowest) > MOST_LABELS:
+        lowest = sorted((row for row in lowest if not row[1].reason), key=lambda row: row[1].value)
     confused = [
         (pair, [picture(image) if picture else image for image in pair.images[:EXAMPLES]])
         for pair in found.confusions[:PAIRS]
@@ -59,7 +64,8 @@ def agreement_of(
         "names": names,
         "crowd": len(found.people),
         "pairs": pairs,
-        "confusion": heat_rows(found.answers.labels, found.confusion),
+        "confusion": heat_rows(found.answers.labels, found.confusion) if len(found.by_label) <= WIDE else [],
+        "labels": lowest[:MOST_LABELS],
         "confused": confused,
         "ties": int(found.ties.sum()),
         "disputed": int(found.disputed.sum()),
@@ -141,8 +147,8 @@ def _views(of: Material) -> dict[str, tuple[str, float]]:
     """Image -> the label that the newest model gives it and its probability; only images that it did not learn from."""
     if of.run is None:
         newest = funnel.newest_model(of.catalog, of.name)
-        rows = funnel.predictions(of.catalog, of.name, newest) if newest else {}
-        return {image: max(row.items(), key=lambda item: item[1]) for image, row in rows.items() if row}
+        said = models.said(of.catalog, newest, of.name) if newest else ()
+        return {image: (label, score) for image, label, score in said}
     judged = of.judged
     if judged is None:
         return {}

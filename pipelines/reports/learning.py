@@ -15,6 +15,7 @@ from pipelines.reports.material import Material
 from pipelines.split import UNLIKE, against_pool
 
 MOST_LABELS = 40  # in a table, and with pictures: the most frequent
+APART = 12  # labels with a sheet of pictures each; of more, one sheet for each split
 
 
 def snapshot(of: Material) -> dict[str, Any] | None:
@@ -53,6 +54,7 @@ def snapshot(of: Material) -> dict[str, Any] | None:
         "chance": chance,
         "unlike": UNLIKE,
         "samples": samples,
+        "together": len(labels) > APART,
         "unsampled": sum(counts[split][label] > 0 for split in SPLITS for label in manifest.labels) - len(cells),
     }
 
@@ -98,22 +100,25 @@ def prelabels(of: Material) -> dict[str, Any] | None:
     newest = funnel.newest_model(of.catalog, of.name)
     if newest is None:
         return None
-    said = funnel.predictions(of.catalog, of.name, newest)
-    open_ = {image: row for image, row in said.items() if image not in of.answered.labeled and image not in of.copies}
     positive = of.concept.positive
-    chance = {image: row.get(positive, 0.0) for image, row in open_.items()}
+    predicted, chance, ahead = 0, dict[str, float](), dict[str, float]()
+    for image, row in funnel.predictions(of.catalog, of.name, newest):
+        predicted += 1
+        if image not in of.answered.labeled and image not in of.copies:
+            chance[image] = row.get(positive, models.unlisted(row, len(of.concept.labels)))
+            ahead[image] = _margin(row)
     ranked = sorted(chance, key=lambda image: (-chance[image], image))
     share = min(PER_PAGE // 3, (len(ranked) + 1) // 2)
     sheets = {
         f"Most likely {positive}": ranked[:share],
         f"Least likely {positive}": ranked[::-1][:share],
-        "Most uncertain": sorted(open_, key=lambda image: (_margin(open_[image]), image))[:share],
+        "Most uncertain": sorted(ahead, key=lambda image: (ahead[image], image))[:share],
     }
     return {
         "model": newest,
-        "predicted": len(said),
-        "open": len(open_),
-        "proposed": len(funnel.proposed(of.catalog, of.name) & open_.keys()),
+        "predicted": predicted,
+        "open": len(chance),
+        "proposed": len(funnel.proposed(of.catalog, of.name) & chance.keys()),
         "sheets": [(name, [(of.album.picture(image), chance[image]) for image in row]) for name, row in sheets.items()],
         "chart": charts.histogram(
             list(chance.values()), (0, 1), 20, (f"probability of {positive}", "images without a label")

@@ -13,7 +13,7 @@ from pipelines import calibrate
 from pipelines.compare import history_of
 from pipelines.config import EvaluateConfig
 from pipelines.evaluate import TEST, cautions, protocol_of, votes_on
-from pipelines.metrics import at_prevalence
+from pipelines.metrics import at_prevalence, table_of
 from pipelines.pages import charts
 from pipelines.reports.contact_sheet import PER_PAGE
 from pipelines.reports.judgment import heat_rows
@@ -43,6 +43,7 @@ def model(of: Material) -> dict[str, Any] | None:
     found, said = run.metrics, of.validation
     reached = ceiling(votes_on(of.ws, of.name, "validation", said.labels))
     pairs = _pairs(said)
+    wide = len(said.labels) > WIDE
     return {
         "run": run,
         "facts": _facts(run),
@@ -51,15 +52,16 @@ def model(of: Material) -> dict[str, Any] | None:
         "openings": openings.opened(of.catalog, of.name, protocol_of(run), TEST),
         "alarms": [line for line in (found.get("drift"), *found.get("notes", ())) if line]
         + list(cautions(of.ws, run, found, "validation")),
-        "curve": _precision_recall(found, said, (reached.precision, reached.recall) if reached else None),
+        "curve": "" if wide else _precision_recall(found, said, reached and (reached.precision, reached.recall)),
+        "spread": _by_label(found) if wide else "",
         "calibration": _calibration(found, said),
-        "confusion": heat_rows(said.labels, np.array(found["confusion"])) if len(said.labels) <= WIDE else [],
+        "confusion": [] if wide else heat_rows(said.labels, np.array(found["confusion"])),
         "cells": [_cell(of, said, *pair, share=_share(len(pairs))) for pair in pairs],
         "cut": _different(said) - len(pairs),
         "histories": _histories(of, run),
         "slices": found.get("slices", [])[:MOST_SLICES],
         "unshown": max(0, len(found.get("slices", [])) - MOST_SLICES),
-        "prevalent": _prevalent(of, found),
+        "prevalent": [] if wide else _prevalent(of, found),
         "labels": sorted(
             found.get("by_label", {}).items(), key=lambda each: (each[1]["ap"] is None, each[1]["ap"] or 0, each[0])
         )[:MOST_LABELS],
@@ -105,6 +107,12 @@ def _cell(of: Material, said: Said, truth: int, guess: int, *, share: int) -> di
     }
 
 
+def _by_label(found: dict[str, Any]) -> str:
+    """How the AP of the labels is spread; of a thousand nobody looks at each curve."""
+    known = [row["ap"] for row in found["by_label"].values() if row["ap"] is not None]
+    return charts.histogram(known, (0, 1), 20, ("average precision of a label", "labels"))
+
+
 def _precision_recall(found: dict[str, Any], said: Said, human: tuple[float | None, float | None] | None) -> str:
     about = found.get("by_label", {}).get(said.labels[0], {})
     threshold = float(found["threshold"])
@@ -148,7 +156,8 @@ def _prevalent(of: Material, found: dict[str, Any]) -> list[tuple[float, Any]]:
     """Share of the first label -> the precision that is to be expected there."""
     own = of.ws.section(EvaluateConfig).prevalence
     shares = sorted({*SHARES, *([own] if own else [])}, reverse=True)
-    return [(share, at_prevalence(found["confusion"], share)) for share in shares]
+    table = table_of(found)
+    return [(share, at_prevalence(table, share)) for share in shares]
 
 
 def _facts(run: Experiment) -> list[tuple[str, str]]:

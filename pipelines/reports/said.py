@@ -10,7 +10,7 @@ from collector.catalog.models import Experiment
 from collector.errors import CollectError
 from collector.workspace import Workspace
 from pipelines.calibrate import Floats, Ints
-from pipelines.parquet import VALIDATION
+from pipelines.parquet import VALIDATION, predictions
 
 
 class Said(NamedTuple):
@@ -38,16 +38,14 @@ def said_of(ws: Workspace, run: Experiment) -> Said:
     Raises:
         CollectError: its file is gone or damaged.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     labels = tuple((run.metrics or {})["labels"])
     try:
-        table = pq.read_table(ws.data / run.path / VALIDATION)
-        truth, said = (_numbers(table[name].to_pylist(), labels) for name in ("label", "predicted"))
-        flat = table["probabilities"].combine_chunks().flatten().to_numpy()
-        return Said(table["image"].to_pylist(), labels, truth, said, flat.reshape(len(table), len(labels)))
-    except (OSError, pa.ArrowInvalid, KeyError, ValueError) as error:
+        found = predictions(ws.data / run.path / VALIDATION)
+        truth, said = (_numbers(names, labels) for names in (found.labels, found.predicted))
+        if found.probabilities.shape != (len(truth), len(labels)) or not len(truth):
+            raise ValueError("it does not hold them")
+        return Said(found.images, labels, truth, said, found.probabilities)
+    except (CollectError, KeyError, ValueError) as error:
         raise CollectError(
             f"the validation predictions of run {run.run} cannot be read: {error}",
             hint="`collect train-baseline` makes a new run after any change, or restore the run folder",

@@ -72,6 +72,19 @@ def test_the_classwise_error_is_the_mean_gap_of_the_curves_of_scikit_learn(seed:
     assert classwise_ece(probabilities, truth) == pytest.approx(np.mean(gaps), abs=1e-9)
 
 
+@given(seed=st.integers(0, 10_000), images=st.integers(1, 400), steps=st.integers(1, 300))
+def test_equal_probabilities_fall_into_bins_as_they_came(seed: int, images: int, steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, steps + 1, images) / steps
+    probabilities, truth = np.stack([first, 1 - first], axis=1), rng.integers(0, 2, images)
+    gaps = []
+    for k in range(2):
+        order = np.argsort(probabilities[:, k], kind="stable")
+        bins = np.array_split(order, max(1, min(15, images // 10)))
+        gaps.append(sum(abs(((truth == k) - probabilities[:, k])[each].sum()) for each in bins) / images)
+    assert classwise_ece(probabilities, truth) == pytest.approx(np.mean(gaps), abs=1e-9)
+
+
 def test_ece_is_the_gap_between_said_and_right() -> None:
     says_90 = np.tile([0.9, 0.1], (100, 1))
     right_90 = np.repeat([0, 1], [90, 10])

@@ -14,7 +14,9 @@ from typing import Any
 import click
 import pytest
 
+from collector.importing import ImportSummary
 from pipelines.cli.main import cli
+from pipelines.cli.output import Output
 from tests.conftest import REPOSITORY, jpeg
 
 COLLECT = [sys.executable, "-m", "pipelines.cli"]
@@ -216,3 +218,17 @@ def test_ctrl_c_ends_with_130_and_keeps_the_work(home: Path) -> None:
 def test_the_data_folder_is_readable_by_its_owner_only(home: Path) -> None:
     for path in (home / ".collect").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_summary_of_a_thousand_labels_fits_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {f"label {k}": k for k in range(1000)}
+    out = Output(config=None, as_json=False, verbose=0, quiet=False, progress=False)
+    out.show(ImportSummary(concept="a", kept=0, seen=0, rejected=counts, repeats=0, new=0, labeled=0, license="own"))
+    shown = capsys.readouterr().out
+    assert "label 0 0   label 1 1" in shown
+    assert "... and 988 more (--json has all)" in shown
+    assert len(shown.splitlines()) == 8
+    assert len(shown) < 1000
+    out.as_json = True
+    out.show(ImportSummary(concept="a", kept=0, seen=0, rejected=counts, repeats=0, new=0, labeled=0, license="own"))
+    assert json.loads(capsys.readouterr().out)["rejected"] == counts

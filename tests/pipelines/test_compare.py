@@ -40,11 +40,15 @@ def test_the_better_run_is_named_with_the_interval_of_the_difference(labeled: Wo
     poor = train_baseline(ws, "horse", backbone="classic", soft=True)
     worsen(ws, poor.run, np.random.default_rng(3))
     found = compare(ws, "horse", html=tmp_path / "runs.html")
+    assert compare(ws, None, ("horse",)).runs == compare(ws, None, ("horse", poor.run, good.run)).runs == found.runs
     assert [row["run"] for row in found.runs] == [good.run, poor.run]
+    for row in found.runs:
+        assert row["ece_low"] <= row["ece"] <= row["ece_high"]
+        assert set(row["recall_at_precision"]) == set(row["recall_at_precision_low"]) == {"0.9", "0.95", "0.99"}
     (row,) = found.differences
     said = parquet.predictions(Path(poor.path) / parquet.VALIDATION)
-    relevant = np.array([each["label"] == "horse" for each in said])
-    ap = average_precision(relevant, np.array([each["probabilities"][0] for each in said]))
+    relevant = np.array([label == "horse" for label in said.labels])
+    ap = average_precision(relevant, said.probabilities[:, 0])
     assert row["by"] == pytest.approx(1 - ap)
     assert row["low"] <= row["by"] <= row["high"]
     assert row["sure"] == (row["low"] > 0)

@@ -143,7 +143,9 @@ def test_columns_read_in_parts_are_what_the_rows_say_whatever_is_in_the_texts(
     catalog = world(4)
     with catalog.write() as connection:
         names = connection.scalars(sa.select(tables.consensus.c.image)).all()
-        for n, text in enumerate(("", "\0", "a\0b", " 1 ", "\x1f,\n", "größer 馬 🐎", "\U0010ffff", "0" * 3000)):
+        for n, text in enumerate(
+            ("", "\0", "a\0b", " 1 ", "\x1f,\n", "\x1e", "\x1f", "größer 馬 🐎", "\U0010ffff", "0" * 3000)
+        ):
             told = sa.update(tables.sighting).where(tables.sighting.c.image == names[n])
             connection.execute(told.values(title=text, facts={"x": text}))
             share = sa.update(tables.consensus).where(tables.consensus.c.image == names[n])

@@ -199,7 +199,7 @@ def test_training_stops_where_people_disagree_and_goes_on_where_that_is_accepted
     assert (run.human_ap, run.human_error) == (1.0, 0.0)
 
 
-def test_predictions_of_the_pool_are_out_of_sample_too(doubted: Doubted) -> None:
+def test_predictions_of_the_pool_that_people_answered_are_out_of_sample_too(doubted: Doubted) -> None:
     ws, said, _, run = doubted
     done = models.experiment_of(ws.catalog, run.run)
     assert done is not None
@@ -210,6 +210,9 @@ def test_predictions_of_the_pool_are_out_of_sample_too(doubted: Doubted) -> None
     seen = next(image for image, (_, split) in said.items() if split == "test")
     rows = [Prediction(image, "horse", 0.9, {"horse": 0.9, "not-horse": 0.1}) for image in (outcome.image, seen)]
     models.add_predictions(ws.catalog, model, "horse", rows)
+    assert "pool" not in out_of_sample(ws, done).splits
+    answer(ws, {outcome.image: "horse"}, ("ann",))
     judged = out_of_sample(ws, done)
     pooled = [image for image, split in zip(judged.images, judged.splits, strict=True) if split == "pool"]
     assert pooled == [outcome.image]
+    assert judged.probabilities[-1].tolist() == [0.9, 0.1]

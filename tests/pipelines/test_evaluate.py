@@ -190,7 +190,7 @@ def test_ties_count_in_the_agreement_of_people(ws: Workspace) -> None:
 
 
 def test_a_perfect_score_is_told_with_what_it_cannot_rule_out() -> None:
-    perfect = {"ap_low": 1.0, "confusion": [[30, 0], [0, 60]]}
+    perfect = {"ap_low": 1.0, "labels": ["horse", "not-horse"], "confusion": [[30, 0], [0, 60]]}
     assert "up to 10%" in no_width(perfect)[0]
     assert no_width(perfect | {"ap_low": 0.98}) == ()
     assert no_width(perfect | {"ap_low": None}) == ()

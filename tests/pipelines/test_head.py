@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipelines import head
 from pipelines.calibrate import Floats, Ints, nll
@@ -34,7 +36,7 @@ def examples(matrix: NDArray[np.float32], target: Ints | Floats, labels: int) ->
 def converged(given_: Examples, c: float, *, balanced: bool) -> Head:
     """The optimum itself."""
     order = np.arange(len(given_.matrix))
-    with ThreadPoolExecutor(2) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(2) as pool:
         rows = Rows.of(given_, order, balanced=balanced, pool=pool)
         return rows.head(minimize(rows, [(0, len(order))], c, rows.start(), 1e-10), given_.labels)
 
@@ -45,7 +47,8 @@ def scikit(matrix: NDArray[np.float32], truth: Ints, c: float, weights: dict[int
 
     spread = matrix.std(axis=0, dtype=np.float64)
     scaled = (matrix - matrix.mean(axis=0, dtype=np.float64)) / np.where(spread > 1e-6, spread, 1)
-    model = LogisticRegression(C=c, class_weight=weights, tol=1e-9, max_iter=20_000).fit(scaled, truth)
+    with threadpool_limits(1):
+        model = LogisticRegression(C=c, class_weight=weights, tol=1e-9, max_iter=20_000).fit(scaled, truth)
     return np.asarray(model.predict_proba(scaled))
 
 
@@ -89,7 +92,7 @@ def test_what_is_remembered_of_another_fit_changes_no_optimum(labels: int) -> No
     with ThreadPoolExecutor(2) as pool:
         rows = Rows.of(examples(matrix, truth, labels), np.arange(300), balanced=False, pool=pool)
         memory = Memory()
-        minimize(rows, [(100, 200)], 3.0, rows.start(), 1e-10, memory)
+        minimize(rows, [(100, 200)], 3.0, rows.start(), memory=memory)
         assert memory.pairs
         known, alone = (
             minimize(rows, [(0, 300)], 0.01, rows.start(), 1e-10, some).astype(np.float32) for some in (memory, None)
@@ -212,3 +215,52 @@ def test_threads_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found[0].held is not None
     assert found[1].held is not None
     assert (found[0].held == found[1].held).all()
+
+
+@pytest.mark.parametrize(("n", "dimension", "labels"), [(300, 16, 60), (120, 200, 40)])
+def test_many_labels_have_the_optimum_of_scikit_learn_too(n: int, dimension: int, labels: int) -> None:
+    matrix, truth = made(n, dimension, labels, apart=0.5)
+    for c in (0.01, 1.0):
+        ours = converged(examples(matrix, truth, labels), c, balanced=False).probabilities(matrix)
+        np.testing.assert_allclose(ours, scikit(matrix, truth, c), atol=5e-4)
+
+
+def test_many_labels_are_learned_as_well_as_by_scikit_learn_at_the_penalty_that_was_chosen() -> None:
+    matrix, truth = made(1200, 24, 60, apart=0.8)
+    train, out = np.arange(1200) < 900, np.arange(1200) >= 900
+    learned = learn(examples(matrix[train], truth[train], 60), TrainConfig(), 0)
+    given_ = Examples(matrix[train], truth[train], [str(n) for n in range(900)], learned.head.labels)
+    best = min(
+        nll(converged(given_, c, balanced=False).probabilities(matrix[out]), truth[out])
+        for c in (0.01, 0.03, 0.1, 0.3, 1.0)
+    )
+    assert nll(learned.head.probabilities(matrix[out]), truth[out]) < 1.03 * best
+    assert learned.held is not None
+    assert nll(learned.held, truth[train]) == pytest.approx(min(row["nll"] for row in learned.history), rel=0.03)
+
+
+def test_a_fit_with_many_labels_looks_at_the_rows_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, truth = made(1000, 32, 100, apart=0.8)
+    looks = []
+    sums = Rows.sums
+
+    def counted(rows: Rows, ranges: Sequence[tuple[int, int]], parameters: NDArray[np.float32]) -> head.Sums:
+        looks.append(1)
+        return sums(rows, ranges, parameters)
+
+    monkeypatch.setattr(Rows, "sums", counted)
+    learned = learn(examples(matrix, truth, 100), TrainConfig(), 0)
+    fits = 5 * len(learned.history) + 1
+    assert len(looks) < 12 * fits
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(5, 40), st.integers(1, 30), st.integers(0, 99))
+def test_turned_features_do_not_vary_together_and_lose_nothing(n: int, dimension: int, seed: int) -> None:
+    matrix, truth = made(n, dimension, 3, seed)
+    with ThreadPoolExecutor(2) as pool:
+        rows = Rows.of(examples(matrix, truth, 3), np.arange(n), balanced=False, pool=pool)
+    standard = (matrix - rows.mean) / rows.scale
+    np.testing.assert_allclose(rows.x @ rows.basis.T, standard, atol=0.02)
+    np.testing.assert_allclose(rows.basis.T @ rows.basis, np.eye(rows.basis.shape[1]), atol=1e-4)
+    np.testing.assert_allclose((rows.x.T @ rows.x) / n, np.diag(rows.spectrum), atol=0.02)

@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from pipelines.calibrate import Floats, Ints, Temperature, columns, soften
-from pipelines.metrics import WRONG, Curve, Sample, at_prevalence, best_thresholds, confusion, decide, macro, measure
+from pipelines.metrics import (
+    ROWS,
+    WRONG,
+    Curve,
+    Sample,
+    at_prevalence,
+    best_thresholds,
+    cells,
+    confusion,
+    decide,
+    macro,
+    measure,
+    table_of,
+)
 from pipelines.ranking import DEEP, Ranking, average_precision, draws_of, interval
 
 scored = st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=2, max_size=60).filter(
@@ -135,7 +148,7 @@ def test_deep_in_a_long_ranking_a_draw_is_counted_closely_enough() -> None:
 def test_without_a_relevant_image_there_is_no_average_precision() -> None:
     nothing = Ranking.of(np.zeros(3, dtype=bool), np.array([0.1, 0.2, 0.3]))
     assert np.isnan([nothing.ap(), nothing.recall_at(0.9), nothing.precision_at(0.9)]).all()
-    assert nothing.best_place() is None
+    assert nothing.threshold() is None
 
 
 def test_the_interval_is_that_of_resampled_images_less_its_bias() -> None:
@@ -263,20 +276,22 @@ def test_calibration_is_told_with_and_without_the_temperature() -> None:
 def test_precision_at_another_prevalence_follows_bayes(
     right: int, missed: int, false: int, passed: int, share: float
 ) -> None:
-    found = at_prevalence([[right, missed], [false, passed]], share)
+    found = at_prevalence(np.array([[right, missed], [false, passed]]), share)
     assert 0 <= found.low <= found.high <= 1
     if right and false:
         tpr, fpr = right / (right + missed), false / (false + passed)
         assert found.value == pytest.approx(share * tpr / (share * tpr + (1 - share) * fpr))
         assert found.value is not None
         assert found.low <= found.value <= found.high
-    own = at_prevalence([[right, missed], [false, passed]], (right + missed) / (right + missed + false + passed) or 0.5)
+    own = at_prevalence(
+        np.array([[right, missed], [false, passed]]), (right + missed) / (right + missed + false + passed) or 0.5
+    )
     if right and missed + right:
         assert own.value == pytest.approx(right / (right + false))
 
 
 def test_no_false_alarm_among_few_is_no_proof_of_precision() -> None:
-    found = at_prevalence([[40, 10], [0, 200]], 0.001)
+    found = at_prevalence(np.array([[40, 10], [0, 200]]), 0.001)
     assert found.value == 1.0
     assert found.low < 0.5
 
@@ -293,3 +308,13 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
     assert len(points) == 200
     assert points[0][0] == 1.0
     assert points[-1][0] == 0.0
+
+
+@given(st.integers(1, ROWS + 3), st.integers(0, 60), st.integers(0, 1000))
+def test_a_confusion_table_comes_back_from_json(size: int, images: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    table = confusion(rng.integers(0, size, images), rng.integers(0, size, images), size)
+    written = json.loads(json.dumps(cells(table)))
+    assert (table_of({"labels": list(range(size)), "confusion": written}) == table).all()
+    assert len(written) <= (size if size <= ROWS else images)
+    assert (table_of({"labels": list(range(size)), "confusion": table.tolist()}) == table).all()  # of older runs

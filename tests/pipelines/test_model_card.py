@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_hugging_face_reads_the_front_matter(home: Workspace) -> None:
 def test_the_card_has_the_figures_of_the_run_with_their_intervals(home: Workspace) -> None:
     facts = facts_of(home)
     said, found = card_of(facts), facts.found
-    for name in ("ap", "error", "brier", "nll"):
+    for name in ("ap", "error", "brier", "nll", "ece"):
         assert f"{found[name]:.4f} ({found[f'{name}_low']:.4f} to {found[f'{name}_high']:.4f})" in said
     for figure in (found["ece"], found["majority_error"], found["threshold"]):
         assert f"{figure:.4f}" in said
@@ -97,6 +98,28 @@ def test_the_card_has_the_figures_of_the_run_with_their_intervals(home: Workspac
     assert "under 30 validation images" in said.lower()
     assert "(1 with two labels closer than 0.001 left out)" in said
     assert "agrees for 75.00%, with an AP of 0.9000" in said
+
+
+def test_recall_at_a_precision_has_its_interval_on_the_card_where_it_is_known(home: Workspace) -> None:
+    facts = facts_of(home)
+    told = {
+        "recall_at_precision": {"0.9": 0.5, "0.95": 0.25},
+        "recall_at_precision_low": {"0.9": 0.375, "0.95": None},
+        "recall_at_precision_high": {"0.9": 0.625, "0.95": None},
+    }
+    done = facts.model.experiment._replace(metrics={**facts.found, **told})
+    said = card_of(replace(facts, model=replace(facts.model, experiment=done)))
+    assert "| recall at precision 0.9 | 0.5000 (0.3750 to 0.6250) |" in said
+    assert "| recall at precision 0.95 | 0.2500 |" in said
+
+
+def test_a_thousand_labels_do_not_fill_the_card(home: Workspace) -> None:
+    facts = facts_of(home)
+    names = (*facts.manifest.labels, *(f"label {k}" for k in range(998)))
+    said = card_of(replace(facts, manifest=replace(facts.manifest, labels=names)))
+    assert "label 17 and 980 more, which `model.json` lists" in said
+    assert "label 30" not in said
+    assert len(said) < len(card_of(facts)) + 4000
 
 
 def test_the_counts_are_those_of_the_snapshot(home: Workspace) -> None:

@@ -173,11 +173,11 @@ def test_without_label_studio_the_list_is_saved(make_workspace: Make) -> None:
     assert len(listed(ws, "horse")) == 3
 
 
-def test_hybrid_asks_the_margin_of_two_labels_and_a_committee_of_more() -> None:
+def test_hybrid_asks_the_margin_and_only_bald_a_committee() -> None:
     said = np.array([[0.9, 0.1], [0.6, 0.4]])
     assert candidates.scores("hybrid", said, None).tolist() == pytest.approx([0.2, 0.8])
     members = np.array([[[0.9, 0.1, 0], [1, 0, 0]], [[0.1, 0.9, 0], [1, 0, 0]]])
-    found = candidates.scores("hybrid", members.mean(axis=0), members)
+    found = candidates.scores("bald", members.mean(axis=0), members)
     assert found[0] > 0.3
     assert found[1] == pytest.approx(0)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from collector.catalog.models import Experiment
+from collector.catalog.models import Experiment, over
 from collector.errors import CollectError, UsageError
 from collector.workspace import Workspace
 from pipelines.backbones import Classic, load_backbone
-from pipelines.predict import Head, Model, judged, load_model
+from pipelines.predict import LISTED, Head, Model, judged, load_model
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
 from tests.pipelines.labeled import collect, label_all
@@ -71,6 +72,21 @@ def test_a_prediction_is_the_likeliest_label_and_all_probabilities() -> None:
         assert row.score == row.probabilities[row.label] == max(row.probabilities.values())
         np.testing.assert_allclose(list(row.probabilities.values()), expected, atol=1e-6)
         json.dumps(row.probabilities)
+
+
+def test_of_a_thousand_labels_a_prediction_lists_the_likeliest_and_the_rest_of_one_is_shared() -> None:
+    rng = np.random.default_rng(0)
+    names = tuple(f"a label of some length {k}" for k in range(1000))
+    wide = replace(head(), labels=names, weights=rng.normal(size=(1000, Classic.dimension)) / 30, bias=np.zeros(1000))
+    found = judged(replace(model(1.0), head=wide), list("abcd"), vectors(4))
+    for row, expected in zip(found, wide.probabilities(vectors(4)), strict=True):
+        likeliest = np.argsort(-expected)[:LISTED]
+        assert list(row.probabilities) == [names[k] for k in likeliest]
+        assert (row.label, row.score) == (names[likeliest[0]], round(expected.max(), 6))
+        whole = np.array(over(row.probabilities, names))
+        np.testing.assert_allclose(whole[likeliest], expected[likeliest], atol=1e-6)
+        assert whole.sum() == pytest.approx(1)
+        assert len(json.dumps(row.probabilities)) < 1000  # all labels would be 40 kB for each image
 
 
 def test_a_temperature_cools_scores_and_moves_no_label() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from collector.workspace import Workspace
 from pipelines import probe as module
+from pipelines.manifest import find, read_manifest
 from pipelines.probe import Probe, choose, front, reason
 from pipelines.snapshot import snapshot
 from pipelines.train import train_baseline
@@ -29,6 +30,21 @@ def test_the_fastest_that_is_no_worse_than_the_best_is_taken() -> None:
 def test_one_that_another_beats_in_ap_and_pace_is_not_in_front() -> None:
     assert front(ALL) == [SLOW, MIDDLE, FAST]
     assert front([SLOW, SLOW]) == [SLOW, SLOW]
+
+
+def test_of_a_thousand_labels_some_are_tried_with_several_pictures_each(
+    make_workspace: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing was fetched"))
+    monkeypatch.setattr(module, "LABELS", 2)
+    ws = make_workspace('[train]\nbootstrap = 100\n[concepts.horse]\nlabels = ["horse", "zebra", "not-horse"]\n')
+    found = collect(ws)
+    third = {image: ("zebra", split) for k, (image, (_, split)) in enumerate(found.items()) if k % 3 == 0}
+    label_all(ws, found | third)
+    manifest = read_manifest(ws, find(ws, "horse", snapshot(ws, "horse").digest))
+    taken, _ = module.probe(ws, manifest)
+    assert taken.backbone == "classic"
+    assert 0 < taken.ap <= 1
 
 
 def test_the_reason_has_the_table() -> None:

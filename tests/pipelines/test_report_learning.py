@@ -305,6 +305,8 @@ def test_a_thousand_labels_of_strangers_and_many_mistakes_make_small_pages_of_pl
     }
     assert "A table of 1,000 labels is too large to read" in text["model"]
     assert "more kinds of confusion are not shown with pictures" in text["model"]
+    assert "Average precision of each label against all others, 1,000 labels" in text["model"]
+    assert "What precision is to be expected elsewhere?" not in text["model"]  # of the first of a thousand labels
     assert "more mistakes are not shown" in text["mistakes"]
     assert text["mistakes"].count('<section class="mistake">') == mistakes.MOST
     for page in text.values():

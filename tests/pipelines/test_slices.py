@@ -101,6 +101,21 @@ def test_rare_values_are_one_slice_and_every_image_is_in_one() -> None:
     assert sum(row["images"] for row in found) == 350
 
 
+def test_of_a_thousand_rare_labels_no_slice_is_made_and_of_one_source_none_twice() -> None:
+    rng = np.random.default_rng(0)
+    names, truth = tuple(f"label {k}" for k in range(1000)), rng.integers(0, 1000, 3000)
+    sample = Sample(names, rng.dirichlet(np.ones(1000), 3000), truth)
+    wrong = decide(sample.probabilities, 0.5) != truth
+    rows = [row(source="folder", label=names[k], tier=("near", "far")[k % 2]) for k in truth]
+    assert {each["by"] for each in slices(rows, sample, wrong, draws=100, seed=0)} == {"tier"}
+    truth[:40] = 7
+    rows = [row(source="folder", label=names[k], tier="near") for k in truth]
+    found = slices(rows, sample, wrong, draws=100, seed=0)
+    assert {each["by"] for each in found} == {"label"}
+    assert next(each for each in found if each["name"] == "label 7")["images"] >= 40
+    assert sum(each["images"] for each in found) == 3000
+
+
 def test_sizes_are_told_by_the_shorter_side() -> None:
     of = made(["openverse"] * 80)
     of.rows = [each._replace(width=300 + 3000 * (k % 2), height=200 + 2000 * (k % 2)) for k, each in enumerate(of.rows)]
@@ -108,7 +123,7 @@ def test_sizes_are_told_by_the_shorter_side() -> None:
 
 
 def test_a_kind_with_one_value_is_no_slice() -> None:
-    assert {row["by"] for row in made(["openverse"] * 40).figures()} == {"label", "label and source"}
+    assert {row["by"] for row in made(["openverse"] * 40).figures()} == {"label"}
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 300), st.integers(0, 300))

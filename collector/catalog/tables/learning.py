@@ -50,7 +50,7 @@ prediction = Table(
     image_column(),
     Column("label", Text, nullable=False),
     Column("score", Float, nullable=False),  # probability of `label`
-    Column("probabilities", JSON, nullable=False),  # label -> probability
+    Column("probabilities", JSON, nullable=False),  # label -> probability, of the most probable ones
     Column("predicted_at", Text, nullable=False),
     UniqueConstraint("model_run", "concept", "image"),
 )
