@@ -161,9 +161,9 @@ def memory(rows: int, form: str) -> None:
         with opened(Path(name) / "ws", [tiny(n) for n in range(rows)]):
             pass
         code = (
-            "import resource, sys; from collector.workspace import Workspace;"
+            "import sys; from pathlib import Path; from collector.workspace import Workspace;"
             "from pipelines.export import export; from pipelines.export.records import Options;"
-            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000;"
+            "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) / 1024;"
             "ws = Workspace.open(sys.argv[1], environ={}); before = peak();"
             "export(ws, sys.argv[2], Options(sys.argv[3], ())); print(before, peak())"
         )
