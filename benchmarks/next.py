@@ -13,7 +13,6 @@ folder, and the digits of scikit-learn. `--features` takes another set: arrays `
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import sys
@@ -214,15 +213,13 @@ def play(task: Task, method: str, seed: int, start: int, batch: int, end: int) -
     mine = rng.permutation(task.pool)
     mine = np.concatenate([mine[task.truth[mine] == 0][: task.known], mine])
     mine = mine[np.sort(np.unique(mine, return_index=True)[1])][:start]
-    config = TrainConfig()
     curve = []
     while True:
         rest = np.setdiff1d(task.pool, mine)
-        known = len(np.unique(said[mine])) > 1
-        scores = np.ones(len(rest))
+        known, scores = len(np.unique(said[mine])) > 1, np.ones(len(rest))
         if known:
             given = Examples(task.matrix[mine], said[mine], [str(k) for k in mine], names)
-            learned = learn(given, config, seed)
+            learned = learn(given, TrainConfig(), seed)
             curve.append((len(mine), average_precision(task, learned.head.probabilities(task.matrix[task.test]))))
         else:
             curve.append((len(mine), float(np.average(task.truth[task.test] == 0, weights=task.weight))))
@@ -244,9 +241,7 @@ def reached(curve: Curve, target: float) -> float:
     """Labels at which a curve first reaches a target, straight between two batches; nan if it does not."""
     for (before, low), (after, high) in zip([curve[0], *curve], curve, strict=False):
         if high >= target:
-            return (
-                after if high <= low or after == before else before + (after - before) * (target - low) / (high - low)
-            )
+            return before + (after - before) * (target - low) / (high - low) if high > low else after
     return float("nan")
 
 
@@ -357,15 +352,11 @@ def page(results: dict[str, dict[str, object]], seeds: int) -> str:
         area = {m: np.mean([[ap for _, ap in curve] for curve in found["curves"][m]]) for m in METHODS}
         for method in METHODS:
             gains[method].append(area[method] - area["random"])
-        lines.append(f"| {name} | " + " | ".join(f"{area[method]:.3f}" for method in METHODS) + " |")
-        for method in METHODS:
             spared[method].append(saved(found["curves"][method], found["curves"]["random"]))
+        lines.append(f"| {name} | " + " | ".join(f"{area[method]:.3f}" for method in METHODS) + " |")
     lines.append("| **mean gain over random** | " + " | ".join(f"**{np.mean(gains[m]):+.3f}**" for m in METHODS) + " |")
-    lines.append(
-        "| **labels saved to the last AP of random** | "
-        + " | ".join(f"**{np.mean(spared[m]):.0%}**" for m in METHODS)
-        + " |"
-    )
+    means = " | ".join(f"**{np.mean(spared[m]):.0%}**" for m in METHODS)
+    lines.append(f"| **labels saved to the last AP of random** | {means} |")
     losers = [m for m in METHODS[1:] if np.mean(gains[m]) <= 0]
     some = [f"{m} in {sum(g < 0 for g in gains[m])}" for m in METHODS[1:] if any(g < 0 for g in gains[m])]
     lines += [
@@ -384,7 +375,6 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="*", default=None, help="beginnings of the names of tasks")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--features", type=Path, help="another set: arrays `matrix` and `labels`")
-    parser.add_argument("--kept", type=Path, help="JSON with the curves; tasks that are in it are not run again")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.features:
@@ -397,14 +387,9 @@ def main() -> None:
         TASKS[f"{stem}: one of the labels, another in each seed"] = (one_of(matrix, truth), 20, 20, min(200, end))
     else:
         shared_features()
-    kept = json.loads(options.kept.read_text()) if options.kept and options.kept.exists() else {}
+    asked = [name for name in TASKS if any(name.startswith(each) for each in options.tasks or [""])]
     with ProcessPoolExecutor(os.cpu_count(), get_context("fork")) as pool:  # whose processes know the tasks
-        for name in TASKS:
-            if name not in kept and (options.tasks is None or any(name.startswith(each) for each in options.tasks)):
-                kept[name] = measure(name, options.seeds, pool)
-                if options.kept:
-                    options.kept.write_text(json.dumps(kept))
-    text = page({name: kept[name] for name in TASKS if name in kept}, options.seeds)
+        text = page({name: measure(name, options.seeds, pool) for name in asked}, options.seeds)
     print(text)
     if options.out:
         options.out.write_text(text, encoding="utf-8")

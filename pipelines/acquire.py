@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.calibrate import Floats
+from pipelines.calibrate import Floats, Single
 
 Vectors = NDArray[np.floating[Any]]
-Single = NDArray[np.float32]
 Rows = NDArray[np.int64]
 MOST_CLUSTERS = 500
 SAMPLE = 20_000  # rows that clusters are found on

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Single = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 LEAST = 30  # calibration images: fewer say nothing of a temperature

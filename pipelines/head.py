@@ -18,14 +18,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipelines.calibrate import Floats, Ints
+from pipelines.calibrate import Floats, Ints, Single
 from pipelines.config import TrainConfig
 from pipelines.lbfgs import Memory
 from pipelines.predict import Head
 
-Single = NDArray[np.float32]
 ENOUGH = 2000  # held-out images that tell the penalties of a grid apart; more folds than hold them only add time
 SAMPLE = 5  # rows for each feature that tell how features vary together
 BLOCK = 1024  # rows at once: they stay in the processor's cache between the two products with them

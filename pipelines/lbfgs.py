@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-Single = NDArray[np.float32]
+from pipelines.calibrate import Single
+
 MEMORY = 10  # pairs that L-BFGS remembers
 
 
